@@ -1,0 +1,129 @@
+package probe
+
+import (
+	"bufio"
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"dcshealer/policies"
+)
+
+// needed are the commands that repairs use; managed services rename or forbid some.
+var needed = []string{"scan", "replicaof", "select", "config", "client"}
+
+// topClientBytes is the output buffer from which on a client is named.
+const topClientBytes = 1 << 20
+
+// sentinelName is what a Sentinel calls its two connections to a node.
+var sentinelName = regexp.MustCompile(`^sentinel-[0-9a-f]+-(cmd|pubsub)$`)
+
+// deepReads are the commands that only a deep probe sends.
+type deepReads struct {
+	clients, known *redis.Cmd
+}
+
+func newDeepReads(ctx context.Context) *deepReads {
+	args := []any{"command", "info"}
+	for _, name := range needed {
+		args = append(args, name)
+	}
+	return &deepReads{clients: redis.NewCmd(ctx, "client", "list"), known: redis.NewCmd(ctx, args...)}
+}
+
+func (d *deepReads) commands() []redis.Cmder { return []redis.Cmder{d.clients, d.known} }
+
+func (d *deepReads) fill(snap *policies.Snapshot) {
+	if text, err := d.clients.Text(); err == nil {
+		fillClients(snap, text)
+	}
+	if reply, err := d.known.Slice(); err == nil && len(reply) == len(needed) {
+		snap.CommandsKnown = true
+		for i, known := range reply {
+			if known == nil {
+				snap.Renamed = append(snap.Renamed, needed[i])
+			}
+		}
+	}
+}
+
+// fillClients reads CLIENT LIST: who watches the node, and who makes it hold output. Replicas, whose buffers the
+// server does not count against maxmemory, and the link to the master are left out.
+func fillClients(snap *policies.Snapshot, text string) {
+	var sum, top int64
+	seen := false
+	for line := range strings.Lines(text) {
+		c := clientFields(line)
+		seen = seen || sentinelName.MatchString(c["name"])
+		if strings.ContainsAny(c["flags"], "SM") {
+			continue
+		}
+		held := bytesOf(c["omem"]) + bytesOf(c["obl"])
+		sum += held
+		if held > top && held > topClientBytes {
+			top, snap.TopClient = held, c["addr"]
+		}
+	}
+	snap.SentinelSeen, snap.ClientOutput = policies.Known(seen), policies.Known(sum)
+}
+
+// clientFields reads one line of CLIENT LIST; a name cannot hold a space, so that none can forge a field.
+func clientFields(line string) map[string]string {
+	fields := map[string]string{}
+	for part := range strings.FieldsSeq(line) {
+		if k, v, ok := strings.Cut(part, "="); ok {
+			if _, twice := fields[k]; !twice {
+				fields[k] = v
+			}
+		}
+	}
+	return fields
+}
+
+func bytesOf(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
+// authRequired asks a connection that has not authenticated. Without a password in the config our own connection is
+// one, and it was answered.
+func (p *Prober) authRequired(ctx context.Context) policies.Opt[bool] {
+	if p.opt.Password == "" {
+		return policies.Known(false)
+	}
+	conn, err := p.dial(ctx, "tcp", p.opt.Node.Address.String())
+	if err != nil {
+		return policies.Opt[bool]{}
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline) // a connection that takes no deadline is ended by its reply or its peer
+	}
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return policies.Opt[bool]{}
+	}
+	line, err := bufio.NewReaderSize(conn, 512).ReadString('\n')
+	if err != nil {
+		return policies.Opt[bool]{}
+	}
+	return refusesStrangers(line)
+}
+
+// refusesStrangers reads the answer to an unauthenticated PING. The server asks for authentication before all that
+// the other errors are about; one that says nothing of it, such as a full client table, leaves the question open.
+func refusesStrangers(line string) policies.Opt[bool] {
+	for prefix, required := range map[string]bool{
+		"-NOAUTH": true, "-NOPERM": true, "+": false, "-LOADING": false, "-BUSY": false, "-MASTERDOWN": false, "-MISCONF": false,
+	} {
+		if strings.HasPrefix(line, prefix) {
+			return policies.Known(required)
+		}
+	}
+	return policies.Opt[bool]{}
+}

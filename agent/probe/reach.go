@@ -1,0 +1,178 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// A dialError is met before there is a connection.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// A tlsError is met between connecting and the first command.
+type tlsError struct{ err error }
+
+func (e *tlsError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *tlsError) Unwrap() error { return e.err }
+
+// A refusal is an error reply that ends the session. It is not a redis.Error, so that go-redis gives up at it
+// instead of trying the same password again by AUTH, which would hide what the server said first.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// An oddity is an answer that no Redis gives.
+type oddity string
+
+func (o oddity) Error() string { return string(o) }
+
+// refusedHello makes a refusal of those errors of HELLO after which nothing else can be read.
+func refusedHello(err error) error {
+	if err == nil || !isReply(err) {
+		return err
+	}
+	if byPrefix(err.Error()) == policies.ReachAuth || byPrefix(err.Error()) == policies.ReachMaxConns {
+		return refusal(err.Error())
+	}
+	return err
+}
+
+// prefixes maps the beginning of an error reply to what it says of the node; the rest of the text differs by version.
+var prefixes = []struct {
+	prefix string
+	reach  policies.Reach
+}{
+	{"LOADING", policies.ReachLoading},
+	{"BUSY", policies.ReachBusy},
+	{"NOAUTH", policies.ReachAuth},
+	{"WRONGPASS", policies.ReachAuth},
+	{"NOPERM", policies.ReachAuth},
+	{"DENIED", policies.ReachAuth}, // protected mode
+	{"ERR max number of clients", policies.ReachMaxConns},
+	{"ERR invalid password", policies.ReachAuth},
+	{"ERR Client sent AUTH, but no password is set", policies.ReachAuth},
+	{"ERR AUTH <password> called without any password", policies.ReachAuth},
+}
+
+func byPrefix(reply string) policies.Reach {
+	for _, p := range prefixes {
+		if strings.HasPrefix(reply, p.prefix) {
+			return p.reach
+		}
+	}
+	return policies.ReachOdd
+}
+
+// classify says what an error that kept INFO from being read means, and puts it in words for a person.
+func classify(err error) (policies.Reach, string) {
+	var dial *dialError
+	var handshake *tlsError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return policies.ReachOdd, "the probe was cancelled before the node answered"
+	case errors.As(err, &dial):
+		return classifyDial(dial)
+	case isTimeout(err):
+		return policies.ReachHung, hungText(errors.As(err, &handshake))
+	case isReset(err):
+		return policies.ReachReset, "the connection was closed without an answer: the node is going down, or its port wants TLS (" + err.Error() + ")"
+	case errors.As(err, &handshake):
+		return policies.ReachOdd, tlsText(handshake)
+	}
+	reach := byPrefix(err.Error())
+	return reach, replyText(reach, err)
+}
+
+func classifyDial(err *dialError) (policies.Reach, string) {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return policies.ReachRefused, "connection refused: the process is gone, or the port is wrong"
+	}
+	if isReset(err) {
+		return policies.ReachReset, "the connection was closed while it was made: " + err.Error()
+	}
+	if isTimeout(err) {
+		return policies.ReachNoRoute, "connecting timed out: the host or the network is gone"
+	}
+	return policies.ReachNoRoute, err.Error()
+}
+
+func hungText(handshake bool) string {
+	if handshake {
+		return "it accepts connections and does not answer TLS: the process is stopped, or the port is plaintext"
+	}
+	return "it accepts connections and does not answer in time: the process is stopped, swaps, or runs a long command"
+}
+
+func tlsText(err *tlsError) string {
+	var unknown x509.UnknownAuthorityError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &unknown):
+		return err.Error() + "; set tls.ca_file to the CA that signed it"
+	case errors.As(err, &record):
+		return err.Error() + "; the port answers, but not TLS"
+	}
+	return err.Error()
+}
+
+func replyText(reach policies.Reach, err error) string {
+	switch reach {
+	case policies.ReachAuth:
+		return err.Error() + " (check the instance's username and password, and its ACL with: dcshealer acl)"
+	case policies.ReachBusy:
+		return "it is in a script past its time limit, nothing else passes: " + err.Error()
+	}
+	return err.Error()
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, syscall.ETIMEDOUT) || errors.As(err, &n) && n.Timeout()
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errOver) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+// A greetedConn reads what a server said before it closed: at maxclients it answers and hangs up without having read
+// our first command, and the write that fails must not hide that answer.
+type greetedConn struct {
+	net.Conn
+}
+
+func (c *greetedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err == nil || !isReset(err) {
+		return n, err
+	}
+	if text := c.lastWords(); text != "" {
+		return n, refusal(text)
+	}
+	return n, err
+}
+
+func (c *greetedConn) lastWords() string {
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	buf := make([]byte, 256)
+	n, _ := c.Read(buf)
+	line, _, found := bytes.Cut(buf[:n], []byte("\r\n"))
+	if !found || len(line) < 2 || line[0] != '-' {
+		return ""
+	}
+	return string(line[1:])
+}

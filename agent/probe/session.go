@@ -1,0 +1,144 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// clientName is what CLIENT LIST of a node shows for our connections.
+const clientName = "dcshealer-probe"
+
+// errOver says that a session's one connection is gone.
+var errOver = errors.New("the connection to the node was lost")
+
+// A session is one connection, never silently replaced by another: go-redis' pool would dial again behind our back,
+// answer with the error of an earlier dial for a second, and carry what was learnt of one server to another.
+type session struct {
+	client  *redis.Client
+	guard   *guard
+	mu      sync.Mutex
+	dialed  bool
+	readyAt time.Time // when the handshake was done
+}
+
+// open makes a session that connects at its first command. With scan its guard lets single SCANs pass after ROLE said replica.
+func (p *Prober) open(scan bool) *session {
+	s := &session{guard: &guard{scan: scan}}
+	s.client = redis.NewClient(&redis.Options{
+		Addr:     p.opt.Node.Address.String(),
+		Username: p.opt.Username,
+		Password: p.opt.Password.Reveal(),
+		Protocol: 2,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if !s.first() {
+				return nil, errOver
+			}
+			return p.dial(ctx, network, addr)
+		},
+		OnConnect:             s.greet,
+		PoolSize:              1,
+		MaxActiveConns:        1,
+		PipelinePoolSize:      -1,
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		DialTimeout:           p.opt.Timeout,
+		ReadTimeout:           p.opt.Timeout,
+		WriteTimeout:          p.opt.Timeout,
+		PoolTimeout:           p.opt.Timeout,
+		ContextTimeoutEnabled: true,
+		ConnMaxIdleTime:       -1,
+		DisableIdentity:       true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	})
+	s.client.AddHook(s.guard)
+	return s
+}
+
+// first reports whether this is the session's only dial.
+func (s *session) first() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.dialed
+	s.dialed = true
+	return !was
+}
+
+// greet names the connection. A server that refuses the name is still readable.
+func (s *session) greet(ctx context.Context, c *redis.Conn) error {
+	err := c.ClientSetName(ctx, clientName).Err()
+	if err != nil && !isReply(err) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readyAt = time.Now()
+	return nil
+}
+
+// since is the time from start, or from the end of the handshake if that was later.
+func (s *session) since(start time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readyAt.After(start) {
+		start = s.readyAt
+	}
+	return time.Since(start)
+}
+
+// close ends the connection. Its error says nothing that a probe could use.
+func (s *session) close() { _ = s.client.Close() }
+
+// pipeline sends all commands in one write. Each command carries its own reply or error; the error returned is one
+// that is not a reply of the server: the connection broke, or the guard refused.
+func (s *session) pipeline(ctx context.Context, cmds ...redis.Cmder) error {
+	pipe := s.client.Pipeline()
+	for _, c := range cmds {
+		_ = pipe.Process(ctx, c) // queues; the error comes with Exec
+	}
+	_, err := pipe.Exec(ctx)
+	if err == nil || isReply(err) {
+		return nil
+	}
+	return err
+}
+
+// isReply reports whether the server sent the error as a reply, so that the connection still stands.
+func isReply(err error) bool {
+	var r redis.Error
+	return errors.As(err, &r)
+}
+
+// dial opens the connection, with TLS where the node wants it.
+func (p *Prober) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := p.opt.Dialer(ctx, network, addr)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	if p.opt.TLS == nil {
+		return &greetedConn{Conn: conn}, nil
+	}
+	return p.handshake(ctx, conn)
+}
+
+func (p *Prober) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	cfg := p.opt.TLS
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = p.opt.Node.Address.Host
+	}
+	t := tls.Client(conn, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, &tlsError{err}
+	}
+	return t, nil
+}

@@ -1,0 +1,215 @@
+package policies
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Percent is a share in hundredths: 80 is 80 %.
+type Percent float64
+
+// Of is the share of n.
+func (p Percent) Of(n int64) int64 { return int64(float64(p) / 100 * float64(n)) }
+
+// String is the share as the config file writes it: 80%, 99.97%.
+func (p Percent) String() string {
+	return strconv.FormatFloat(math.Round(float64(p)*1e6)/1e6, 'f', -1, 64) + "%"
+}
+
+// Config is the config file, loaded, defaulted and checked. File names in it are absolute.
+type Config struct {
+	File      string // as the operator named it
+	Bus       BusConfig
+	StateDir  string
+	Listen    string // empty: none
+	Agent     AgentConfig
+	Instances []Instance
+	Policies  map[string]Policy
+	Budget    Budget
+}
+
+// BusConfig says where alarms go.
+type BusConfig struct {
+	URL    Secret // may hold a password; empty: an embedded bus
+	Prefix string
+}
+
+// AgentConfig paces the collection loop.
+type AgentConfig struct {
+	Interval time.Duration // between two probes of a node
+	Timeout  time.Duration // of one probe; at most Interval is sensible, not demanded
+	Repeat   time.Duration // a standing alarm is published again this often
+}
+
+// Budget bounds what the whole fleet may undergo at once.
+type Budget struct {
+	ConcurrentActions int
+	FullResyncs       int
+	Storm             Percent // of the other instances, at least StormFloor of them
+}
+
+// StormFloor is how many other instances must be in trouble before the storm guard can deny.
+const StormFloor = 3
+
+// Policy is the thresholds and remediation settings of the instances that name it.
+type Policy struct {
+	Preset      string
+	UsedMemory  UsedMemory
+	Clients     ClientsThreshold
+	Slowlog     CountThreshold // Warning
+	EvictedKeys CountThreshold // Notice
+	Replication ReplicationThreshold
+	Reclaim     Reclaim
+	Reattach    Reattach
+	Windows     []Window
+}
+
+// UsedMemory is judged on counted memory over maxmemory.
+type UsedMemory struct {
+	Warning, Critical Percent
+	Clear             Percent // an alarm clears this far below its threshold
+	For               int     // probes in a row; at least 1
+}
+
+// CriticalClear is the level below which a critical memory alarm clears, in percent of maxmemory.
+func (u UsedMemory) CriticalClear() Percent { return u.Critical - u.Clear }
+
+// ClientsThreshold is judged on connected_clients over maxclients.
+type ClientsThreshold struct {
+	Warning, Critical Percent
+	Clear             Percent
+	For               int
+}
+
+// CountThreshold fires at Bound events or more within Window.
+type CountThreshold struct {
+	Bound  int64
+	Window time.Duration
+}
+
+// ReplicationThreshold says how long a replica may be off its master before it is critical (it is a warning before).
+type ReplicationThreshold struct {
+	CriticalAfter time.Duration
+}
+
+// Reclaim paces reclaim-expired.
+type Reclaim struct {
+	Target      Percent       // of maxmemory: where the sweep stops
+	MaxDuration time.Duration // of one sweep
+	CallP99     time.Duration // what one SCAN call should stay under, without the round trip
+	Duty        Percent       // share of time spent in calls
+	AbortCall   time.Duration // one call longer than this ends the sweep
+	Cooldown    time.Duration
+}
+
+// Reattach bounds reattach-replica.
+type Reattach struct {
+	Grace      time.Duration // a fault must have stood this long
+	FullResync bool          // a full resync is allowed
+	Cooldown   time.Duration
+	Undone     int // repairs undone within an hour that mean a tug-of-war; 0: never
+}
+
+// Cooldown is the rest after an action.
+func (p Policy) Cooldown(a Action) time.Duration {
+	if a == ReclaimExpired {
+		return p.Reclaim.Cooldown
+	}
+	return p.Reattach.Cooldown
+}
+
+// Window is a time in which live actions are allowed. Its cron text was parsed by the loader into Next.
+type Window struct {
+	Cron     string
+	Duration time.Duration
+	Zone     string // IANA name; empty: UTC
+	// Next is the window's first start strictly after t, or the zero time for never. Pure: the loader sets it from the parsed cron text.
+	Next func(t time.Time) time.Time `json:"-"`
+}
+
+// Open reports whether now lies in the window: a start lies within the last Duration.
+func (w Window) Open(now time.Time) bool {
+	if w.Next == nil {
+		return false
+	}
+	start := w.Next(now.Add(-w.Duration))
+	return !start.IsZero() && !start.After(now)
+}
+
+// PolicyOf is the policy that an instance names, or "default".
+func (c Config) PolicyOf(i Instance) Policy {
+	name := i.Policy
+	if name == "" {
+		name = "default"
+	}
+	if p, ok := c.Policies[name]; ok {
+		return p
+	}
+	return PresetDefault()
+}
+
+// Instance finds an instance by name.
+func (c Config) Instance(name string) (Instance, bool) {
+	for _, i := range c.Instances {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return Instance{}, false
+}
+
+// InstanceNames lists the configured instances, for error texts.
+func (c Config) InstanceNames() string {
+	names := make([]string, len(c.Instances))
+	for i, in := range c.Instances {
+		names[i] = in.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// DefaultConfig is what an empty file means, the instances left out.
+func DefaultConfig() Config {
+	return Config{
+		Bus:      BusConfig{Prefix: "redis:monitor"},
+		StateDir: "./state",
+		Listen:   "127.0.0.1:9470",
+		Agent:    AgentConfig{Interval: 5 * time.Second, Timeout: 2 * time.Second, Repeat: time.Minute},
+		Policies: map[string]Policy{"default": PresetDefault()},
+		Budget:   Budget{ConcurrentActions: 2, FullResyncs: 2, Storm: 30},
+	}
+}
+
+// PresetDefault is the preset "default".
+func PresetDefault() Policy {
+	return Policy{
+		Preset:      "default",
+		UsedMemory:  UsedMemory{Warning: 80, Critical: 95, Clear: 5, For: 2},
+		Clients:     ClientsThreshold{Warning: 90, Critical: 98, Clear: 5, For: 1},
+		Slowlog:     CountThreshold{Bound: 10, Window: 5 * time.Minute},
+		EvictedKeys: CountThreshold{Bound: 1, Window: time.Hour},
+		Reclaim: Reclaim{Target: 70, MaxDuration: 5 * time.Minute, CallP99: 300 * time.Microsecond, Duty: 25,
+			AbortCall: 50 * time.Millisecond, Cooldown: 15 * time.Minute},
+		Reattach: Reattach{FullResync: true, Cooldown: time.Minute, Undone: 2},
+	}
+}
+
+// PresetDCS is the preset "dcs". Huawei Cloud's DCS user guide, "Configuring DCS Monitoring and Alarms"
+// (support.huaweicloud.com/intl/en-us/usermanual-dcs/dcs-ug-190905001.html, edition of 2024-12-16), recommends for two
+// periods in a row: memory usage over 70 % critical, connected clients over 8,000 of 10,000 major. The levels it does
+// not give (the memory warning, critical clients) are ours; so is the target, which lies below the level at which
+// the critical alarm clears.
+func PresetDCS() Policy {
+	p := PresetDefault()
+	p.Preset = "dcs"
+	p.UsedMemory = UsedMemory{Warning: 60, Critical: 70, Clear: 5, For: 2}
+	p.Clients = ClientsThreshold{Warning: 80, Critical: 98, Clear: 5, For: 2}
+	p.Reclaim.Target = 55
+	return p
+}
+
+// Presets maps preset names to their policies.
+func Presets() map[string]Policy {
+	return map[string]Policy{"default": PresetDefault(), "dcs": PresetDCS()}
+}

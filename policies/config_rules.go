@@ -1,0 +1,88 @@
+package policies
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of the collection loop.
+const (
+	MinInterval = 100 * time.Millisecond
+	MinTimeout  = 50 * time.Millisecond
+)
+
+// NameRule is what a name of an instance, a node or a policy must be.
+const NameRule = "a name of 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+
+// Check holds the config against every rule that needs no file, no network and no clock, and returns all faults, each
+// with the path of its setting, in the order of the file's sections. None: the config may be used.
+func (c Config) Check() []FieldError {
+	r := &rules{}
+	r.bus(c.Bus)
+	r.check(validListen(c.Listen), "listen", c.Listen,
+		"HOST:PORT such as 127.0.0.1:9470 (0.0.0.0:9470: every interface; port 0: a free one), or \"\" for none")
+	r.agent(c.Agent)
+	r.instances(c)
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		r.policy(JoinPath("policies", name), name, c.Policies[name])
+	}
+	r.budget(c.Budget)
+	return r.faults
+}
+
+// rules collects faults.
+type rules struct{ faults []FieldError }
+
+// check notes a fault unless ok. with are the paths of the settings that the rule compares this one with.
+func (r *rules) check(ok bool, path string, got any, want string, with ...string) {
+	if ok {
+		return
+	}
+	f := FieldError{Path: path, Got: fmt.Sprint(got), Want: want}
+	for _, p := range with {
+		f.With = append(f.With, Place{Path: p})
+	}
+	r.faults = append(r.faults, f)
+}
+
+func (r *rules) bus(b BusConfig) {
+	bad := b.Prefix == "" || strings.ContainsFunc(b.Prefix, func(c rune) bool {
+		return c <= ' ' || c == 0x7f || strings.ContainsRune(`*?[]\^`, c)
+	})
+	r.check(!bad, "bus.prefix", b.Prefix, `the start of the channel names, such as redis:monitor, without spaces and without * ? [ ] \ ^`)
+}
+
+func (r *rules) agent(a AgentConfig) {
+	r.check(a.Interval >= MinInterval, "agent.interval", a.Interval, fmt.Sprintf("at least %v", MinInterval))
+	r.check(a.Timeout >= MinTimeout, "agent.timeout", a.Timeout, fmt.Sprintf("at least %v", MinTimeout))
+	r.check(a.Repeat > 0 && a.Repeat >= a.Interval, "agent.repeat", a.Repeat,
+		fmt.Sprintf("at least agent.interval, %v: alarms cannot repeat faster than nodes are probed", a.Interval), "agent.interval")
+}
+
+func (r *rules) budget(b Budget) {
+	r.check(b.ConcurrentActions >= 1, "budget.concurrent_actions", b.ConcurrentActions, "at least 1 (pause stops all actions)")
+	r.check(b.FullResyncs >= 1, "budget.full_resyncs", b.FullResyncs, "at least 1 (full_resync: deny in a policy forbids them)")
+	r.check(b.Storm >= 1 && b.Storm <= 100, "budget.storm", b.Storm, "from 1% to 100%")
+}
+
+// validName holds NameRule.
+func validName(s string) bool {
+	return len(s) >= 1 && len(s) <= 64 && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
+	})
+}
+
+// validListen takes what ParseAddress takes, port 0 and nothing at all.
+func validListen(s string) bool {
+	if s == "" {
+		return true
+	}
+	if host, free := strings.CutSuffix(s, ":0"); free {
+		s = host + ":1"
+	}
+	_, err := ParseAddress(s)
+	return err == nil
+}

@@ -1,0 +1,257 @@
+package policies
+
+import (
+	"fmt"
+)
+
+// ReattachFacts is what the guards of reattach-replica need: fresh probes of the replica X and the master M it should
+// follow, and what was remembered of them.
+type ReattachFacts struct {
+	Facts
+	X, M         Snapshot
+	XNode, MNode Node
+	Group        Group
+	OldX, OldM   NodeMemory
+	EarlierM     Snapshot // M in the probe before: buffers that grow show by two
+	Predicted    Resync
+	AllowLost    bool // a person let this one case through, by name, once
+}
+
+// ReattachGuards asks every guard of reattach-replica, the common ones first.
+func ReattachGuards(f ReattachFacts) []Ruling {
+	common := CommonGuards(f.Facts)
+	for i, r := range common {
+		if r.Guard == GuardBudget && !r.Denied() {
+			common[i] = Rule(GuardBudget, f.resyncBudget())
+		}
+	}
+	return append(common,
+		Rule(GuardBusy, f.busy()),
+		Rule(GuardMasterSafe, f.masterSafe()),
+		Rule(GuardLineage, f.lineage()),
+		Rule(GuardNoLostWrites, f.noLostWrites()),
+		Rule(GuardNoCycle, f.noCycle()),
+		Rule(GuardVersion, f.version()),
+		Rule(GuardAuth, f.auth()),
+		Rule(GuardHeadroom, f.headroom()),
+	)
+}
+
+// busy: a copy under way at X must not be called off, and a master that forks already is not asked to fork again.
+func (f ReattachFacts) busy() Verdict {
+	p := f.M.Persistence
+	switch {
+	case f.X.Replication.SyncInProgress.Or(false):
+		return hold("%s is in the middle of a copy from %s:%d", f.XNode.Name, f.X.Replication.MasterHost, f.X.Replication.MasterPort)
+	case !p.BgsaveRunning.Known || !p.AOFRewriteRunning.Known:
+		return deny("%s does not say whether it saves", f.MNode.Name)
+	case f.Predicted == ResyncFull && (p.BgsaveRunning.V || p.AOFRewriteRunning.V):
+		return hold("%s is saving (BGSAVE or AOF rewrite)", f.MNode.Name)
+	case clientsPaused(f.M):
+		return hold("clients are paused on %s (%s)", f.MNode.Name, f.M.Clients.Paused.V)
+	}
+	return allow("no copy at %s, no save at %s", f.XNode.Name, f.MNode.Name)
+}
+
+func clientsPaused(s Snapshot) bool {
+	why := s.Clients.Paused.Or("none")
+	return why != "" && why != "none"
+}
+
+// masterSafe: M is reachable, a master, has finished loading, and still holds what it should.
+func (f ReattachFacts) masterSafe() Verdict {
+	m, name := f.M, f.MNode.Name
+	mk, xk := m.Keys(), f.X.Keys()
+	switch {
+	case m.Reach != ReachUp:
+		return deny("the master %s cannot be reached (%s): %s", name, m.Reach, m.Err)
+	case m.Replication.Role != RoleMaster:
+		return deny("%s is not a master but a %s", name, cmpOr(string(m.Replication.Role), "node of unknown role"))
+	case !m.Loading.Known || m.Loading.V:
+		return hold("%s is loading its data set, or does not say", name)
+	case !m.Cluster.Known || m.Cluster.V:
+		return deny("%s runs in cluster mode, or does not say", name)
+	case !mk.Known || !xk.Known:
+		return deny("the number of keys on %s or %s is not known", name, f.XNode.Name)
+	case mk.V == 0 && xk.V > 0:
+		return deny("%s is empty and %s holds %d keys: following it would delete them", name, f.XNode.Name, xk.V)
+	case HistoryLost(m, f.OldM) && ClearlyFewer(mk.V, max(xk.V, f.OldM.Keys)):
+		return deny("%s lost its history since %s: it holds %d keys and held %d, %s holds %d; restore it, or accept the loss by hand", name,
+			f.OldM.At.UTC().Format("2006-01-02 15:04:05"), mk.V, f.OldM.Keys, f.XNode.Name, xk.V)
+	}
+	return allow("%s is a master with %d keys, not loading; %s holds %d", name, mk.V, f.XNode.Name, xk.V)
+}
+
+// lineage: X must be a branch of M's history that M has reached, or hold nothing but a copy of another live master.
+func (f ReattachFacts) lineage() Verdict {
+	x, m := f.X.Replication, f.M.Replication
+	if x.ReplID.None() || m.ReplID.None() {
+		return deny("a replication id is missing")
+	}
+	k := KinshipOf(x, m)
+	switch {
+	case k.Related && !k.Known:
+		return deny("%s and %s share history %s, but how far each has come on it is not known", f.XNode.Name, f.MNode.Name, short(string(k.ID)))
+	case k.Related && k.Behind > 0:
+		return deny("%s holds %d bytes of the shared history %s that %s has lost: the replica is ahead of the master; decide which one holds the data", f.XNode.Name, k.Behind, short(string(k.ID)), f.MNode.Name)
+	case k.Related:
+		return allow("both are of history %s and %s holds all of it that %s has", short(string(k.ID)), f.MNode.Name, f.XNode.Name)
+	}
+	return f.foreignLineage()
+}
+
+// foreignLineage: no id is shared. Our own record may know better, and a replica of another live master holds only a copy.
+func (f ReattachFacts) foreignLineage() Verdict {
+	x := f.X.Replication
+	if x.Role == RoleReplica && x.LinkUp.Or(false) {
+		_, inGroup := f.Group.upstream(f.X)
+		if len(x.Replicas) == 0 && !inGroup {
+			return allow("%s is a copy of the live master %s:%d and holds nothing of its own", f.XNode.Name, x.MasterHost, x.MasterPort)
+		}
+		return deny("%s is unrelated to %s and has replicas of its own or follows a node of this instance", f.XNode.Name, f.MNode.Name)
+	}
+	if f.followedByRecord() {
+		return allow("no id is shared now, but at %s %s followed the history that %s still goes on with", f.OldX.At.UTC().Format("2006-01-02 15:04:05"), f.XNode.Name, f.MNode.Name)
+	}
+	return deny("%s (history %s) and %s (history %s) have nothing in common: following it would replace data that only %s has", f.XNode.Name,
+		short(string(x.ReplID)), f.MNode.Name, short(string(f.M.Replication.ReplID)), f.XNode.Name)
+}
+
+func (f ReattachFacts) followedByRecord() bool {
+	m := f.M.Replication
+	reached := m.reachOn(f.OldX.ReplID)
+	return f.OldX.Role == RoleReplica && reached.Known && reached.V >= f.OldX.Offset
+}
+
+// noLostWrites: the full copy replaces all that X wrote on its own. Only the history it left tells.
+func (f ReattachFacts) noLostWrites() Verdict {
+	v := f.ownWrites()
+	if !v.Allow && f.AllowLost {
+		return allow("allowed by hand for this one case, although: %s", v.Reason)
+	}
+	return v
+}
+
+func (f ReattachFacts) ownWrites() Verdict {
+	x := f.X.Replication
+	lift := fmt.Sprintf("; to give them up: dcshealer heal --instance %s --live --yes --allow-lost-writes %s", f.Instance.Name, f.XNode.Name)
+	if x.Role == RoleReplica {
+		switch {
+		case !x.ReadOnly.Known:
+			return deny("%s does not say whether it is read-only", f.XNode.Name)
+		case !x.ReadOnly.V && f.Predicted == ResyncFull:
+			return deny("%s is a writable replica (replica-read-only no): it may hold keys of its own, which a full copy would delete%s", f.XNode.Name, lift)
+		}
+		return allow("%s is a read-only replica: it took no writes of its own", f.XNode.Name)
+	}
+	own := OwnBytes(x)
+	switch {
+	case !own.Known:
+		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
+	case len(x.Replicas) > 0:
+		return deny("%s is a master with replicas of its own: it is in use%s", f.XNode.Name, lift)
+	case own.V > 0:
+		return deny("the history of %s grew by %d bytes since it left its master: writes, or expired keys, that only it has; it holds %s keys%s", f.XNode.Name, own.V, f.X.Keys(), lift)
+	}
+	return allow("%s has added nothing since it left its master (offset %d)", f.XNode.Name, x.Offset.V)
+}
+
+// noCycle: the two are different processes, M follows nobody, and REPLICAOF will change something.
+func (f ReattachFacts) noCycle() Verdict {
+	r := f.X.Replication
+	up, inGroup := f.Group.upstream(f.X)
+	switch {
+	case f.X.RunID == "" || f.M.RunID == "":
+		return deny("a run id is missing: whether %s and %s are the same server cannot be told", f.XNode.Name, f.MNode.Name)
+	case f.X.RunID == f.M.RunID:
+		return deny("%s and %s are the same server process: Redis would accept REPLICAOF to itself", f.XNode.Name, f.MNode.Name)
+	case f.M.Replication.Role != RoleMaster:
+		return deny("%s follows another node", f.MNode.Name)
+	case r.Role == RoleReplica && inGroup && up.Name == f.MNode.Name:
+		return deny("%s points at %s already: REPLICAOF would do nothing", f.XNode.Name, f.MNode.Name)
+	}
+	return allow("%s is another process than %s and follows nobody", f.MNode.Name, f.XNode.Name)
+}
+
+// readable lists which releases' data sets a replica can read beyond its own release line and older ones of its product:
+// replica's product and line, then the master's. Measured on running servers (Redis 6.0.16, 7.0.15, 8.0.2, Valkey 8.1.1, 9.1.2).
+var readable = map[[2]string]bool{
+	{"valkey 9.1", "redis 7.0"}: true,
+}
+
+// version: M must not be newer than X. A replica that cannot read the master's data set is emptied first and then
+// tries again ten times a second.
+func (f ReattachFacts) version() Verdict {
+	x, m := f.X.Line(), f.M.Line()
+	if !x.Known || !m.Known || f.X.Product == "" || f.M.Product == "" {
+		return deny("the release of %s (%q) or %s (%q) is not known", f.XNode.Name, f.X.Version, f.MNode.Name, f.M.Version)
+	}
+	xs := fmt.Sprintf("%s %d.%d", f.X.Product, x.V.Major, x.V.Minor)
+	ms := fmt.Sprintf("%s %d.%d", f.M.Product, m.V.Major, m.V.Minor)
+	switch {
+	case f.X.Product == f.M.Product && m.V.Compare(x.V) <= 0, readable[[2]string{xs, ms}]:
+		return allow("%s (%s) reads data sets of %s (%s)", f.XNode.Name, xs, f.MNode.Name, ms)
+	case measuredNewer(f.X.Product, f.M.Product, m.V, x.V):
+		return allow("%s (%s) reads data sets of %s (%s)", f.XNode.Name, xs, f.MNode.Name, ms)
+	}
+	return deny("%s runs %s and the master %s runs %s: it is not known to read that data set, and would be emptied and try again ten times a second; upgrade the replica", f.XNode.Name, xs, f.MNode.Name, ms)
+}
+
+// measuredNewer: Valkey 8.1 reads what Valkey 9.1 sends.
+func measuredNewer(xp, mp string, m, x Line) bool {
+	return xp == "valkey" && mp == "valkey" && m == Line{9, 1} && x == Line{8, 1}
+}
+
+// auth: without masterauth a replica of Redis 7.0, 8.0 or Valkey 8.1 starts a storm of 1,700 connections a second against a
+// master that wants a password.
+func (f ReattachFacts) auth() Verdict {
+	switch {
+	case !f.M.AuthRequired.Known:
+		return deny("whether %s wants a password cannot be told", f.MNode.Name)
+	case !f.M.AuthRequired.V:
+		return allow("%s wants no password", f.MNode.Name)
+	case !f.X.MasterAuthSet.Known:
+		return deny("%s wants a password, and the masterauth of %s cannot be read: grant +config|get to the user", f.MNode.Name, f.XNode.Name)
+	case !f.X.MasterAuthSet.V:
+		return deny("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s first", f.MNode.Name, f.XNode.Name, f.XNode.Name)
+	}
+	return allow("%s wants a password and %s has one", f.MNode.Name, f.XNode.Name)
+}
+
+// headroom denies on evidence that the master cannot bear a fork or the buffers of a copy. A partial resync needs neither.
+func (f ReattachFacts) headroom() Verdict {
+	m, name := f.M.Memory, f.MNode.Name
+	if f.Predicted == ResyncPartial {
+		return allow("a partial resync needs no fork")
+	}
+	switch {
+	case m.RSS.Known && m.SystemTotal.Or(0) > 0 && float64(m.RSS.V) > 0.9*float64(m.SystemTotal.V):
+		return hold("%s uses %d of %d MiB of its host: a fork may not fit", name, m.RSS.V>>20, m.SystemTotal.V>>20)
+	case f.M.Persistence.LastBgsaveOK.Known && !f.M.Persistence.LastBgsaveOK.V:
+		return deny("the last BGSAVE of %s failed: a full copy needs the same fork; see its log", name)
+	case m.Share().Or(0) > 0.95 && growing(f.EarlierM.Memory.ClientsReplicas, m.ClientsReplicas):
+		return hold("%s is at %.1f %% of maxmemory and its replica buffers grow", name, m.Share().V*100)
+	}
+	return allow("nothing speaks against a fork on %s", name)
+}
+
+func growing(a, b Opt[int64]) bool { return a.Known && b.Known && b.V > a.V }
+
+// resyncBudget: at most one full copy per master, and a number of them in the fleet.
+func (f ReattachFacts) resyncBudget() Verdict {
+	if f.Predicted == ResyncPartial {
+		return allow("a partial resync is predicted")
+	}
+	if !f.Policy.Reattach.FullResync {
+		return deny("a full resync is predicted and remediation.reattach-replica.full_resync is deny")
+	}
+	for _, l := range f.M.Replication.Replicas {
+		if l.State != "online" {
+			return hold("%s already copies to %s:%d (%s): one full resync per master at a time", f.MNode.Name, l.Host, l.Port, l.State)
+		}
+	}
+	if f.FullResyncs >= f.MaxFull {
+		return hold("%d full resyncs run in the fleet, budget.full_resyncs is %d", f.FullResyncs, f.MaxFull)
+	}
+	return allow("a full resync is predicted; %d of %d run in the fleet, none at %s", f.FullResyncs, f.MaxFull, f.MNode.Name)
+}

@@ -1,0 +1,146 @@
+package policies
+
+import "time"
+
+// Record is one journal record: the join of its append-only entries (intent, result, later notes).
+type Record struct {
+	ID       string          `json:"id"` // ULID
+	Incident string          `json:"incident"`
+	Alarm    string          `json:"alarm"` // id of the alarm that led here; empty by hand or when it had none
+	Instance string          `json:"instance"`
+	Node     string          `json:"node"`
+	Action   Action          `json:"action"` // empty: a fault that no action cures, reported and escalated
+	Mode     Mode            `json:"mode"`
+	Trigger  Trigger         `json:"trigger"`
+	At       time.Time       `json:"at"`
+	Finished time.Time       `json:"finished,omitzero"`
+	Outcome  Outcome         `json:"outcome"`
+	Metric   Metric          `json:"metric,omitempty"`
+	Cause    Cause           `json:"cause"`
+	Guards   []Ruling        `json:"guards"`
+	DeniedBy []Guard         `json:"denied_by"`
+	Planned  [][]string      `json:"planned,omitempty"` // the exact commands that the plan holds
+	Expect   Expect          `json:"expect,omitzero"`
+	Commands []CommandRecord `json:"commands"` // what was sent
+	Before   map[string]any  `json:"before,omitempty"`
+	After    map[string]any  `json:"after,omitempty"`
+	Effect   map[string]any  `json:"effect,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	Notes    []Note          `json:"notes,omitempty"`
+	Operator Operator        `json:"operator"`
+	Prev     string          `json:"prev"` // hash of the entry before the record's last one in the whole journal
+	Hash     string          `json:"hash"` // of the record's last entry
+}
+
+// Trigger says what led to a decision.
+type Trigger string
+
+// The two triggers.
+const (
+	TriggerAlarm  Trigger = "alarm"
+	TriggerManual Trigger = "manual"
+)
+
+// CommandRecord is one command as the connection sent it; Args never hold a secret. The calls of a sweep are one
+// record with a Count: its Reply and Took are sums, Longest the longest call.
+type CommandRecord struct {
+	Args    []string      `json:"args"`
+	Reply   string        `json:"reply"`
+	At      time.Time     `json:"at"`
+	Took    time.Duration `json:"-"`
+	TookS   float64       `json:"took"` // seconds
+	Node    string        `json:"node,omitempty"`
+	Count   int64         `json:"count,omitempty"`
+	Longest float64       `json:"longest,omitempty"` // seconds
+}
+
+// Note is an observation added to a record later.
+type Note struct {
+	At   time.Time      `json:"at"`
+	Text string         `json:"text"`
+	Data map[string]any `json:"data,omitempty"`
+}
+
+// Operator is the process that decided.
+type Operator struct {
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	By      string `json:"by,omitempty"` // the person, of a manual trigger
+}
+
+// LiveGrant is a runtime opt-in to live repair of one instance and action.
+type LiveGrant struct {
+	Instance string    `json:"instance"`
+	Action   Action    `json:"action"`
+	Enabled  bool      `json:"enabled"`        // false: a person switched it off, which beats the config's live
+	Until    time.Time `json:"until,omitzero"` // zero: no end
+	Reason   string    `json:"reason"`
+	By       string    `json:"by"`
+	At       time.Time `json:"at"`
+}
+
+// Standing reports whether the grant still says something at now.
+func (g LiveGrant) Standing(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
+
+// ModeOf is the mode of one instance and action: dryRun (run --dry-run) beats everything, then a standing grant or
+// revocation, then the config. The reason names what decided and what would change it.
+func ModeOf(i Instance, a Action, grants []LiveGrant, dryRun bool, now time.Time) (Mode, string) {
+	enable := "dcshealer live enable " + i.Name + " --action " + string(a) + " --for 2h --reason WHY"
+	if dryRun {
+		return DryRun, "this run was started with --dry-run, which beats every live setting; start it without"
+	}
+	for _, g := range grants {
+		if g.Instance != i.Name || g.Action != a || !g.Standing(now) {
+			continue
+		}
+		if !g.Enabled {
+			return DryRun, "switched off by " + g.By + " (" + g.Reason + "); lift it with: " + enable
+		}
+		if g.Until.IsZero() {
+			return Live, "enabled by " + g.By + " (" + g.Reason + ")"
+		}
+		return Live, "enabled by " + g.By + " until " + g.Until.UTC().Format(time.RFC3339) + " (" + g.Reason + ")"
+	}
+	if i.ConfiguredLive(a) {
+		return Live, "live in the config"
+	}
+	return DryRun, "dry run: enable with: " + enable
+}
+
+// MachineStatus is what a healer says of one instance, kept for status when it is not running.
+type MachineStatus struct {
+	Instance   string            `json:"instance"`
+	State      State             `json:"state"`
+	Since      time.Time         `json:"since"`
+	Incidents  []string          `json:"incidents"`
+	Modes      map[Action]Mode   `json:"modes"`
+	Breakers   map[Action]string `json:"breakers"`
+	Paused     bool              `json:"paused"`
+	LastAction *LastAction       `json:"last_action"`
+	Blind      string            `json:"blind,omitempty"` // an alarm that cannot fire here, and why
+}
+
+// LastAction is the newest action of an instance that was sent.
+type LastAction struct {
+	ID      string    `json:"id"`
+	Action  Action    `json:"action"`
+	Node    string    `json:"node"`
+	Outcome Outcome   `json:"outcome"`
+	At      time.Time `json:"at"`
+}
+
+// NodeMemory is our own durable record of what a node last was, followed and held: after a restart a server
+// forgets, and only this can tell whether history was lost.
+type NodeMemory struct {
+	Instance   string    `json:"instance"`
+	Node       string    `json:"node"`
+	At         time.Time `json:"at"`
+	RunID      string    `json:"run_id"`
+	Role       Role      `json:"role"`
+	ReplID     ReplID    `json:"replid"`
+	ReplID2    ReplID    `json:"replid2"`
+	Offset     int64     `json:"offset"`
+	Keys       int64     `json:"keys"`
+	MasterNode string    `json:"master_node,omitempty"` // of a replica in step: the node whose lineage it had
+}

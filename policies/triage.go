@@ -1,0 +1,277 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Triage is what is wrong between a replica and its master.
+type Triage struct {
+	Node     string // the replica, by configuration
+	Cause    Cause
+	Severity Severity // Critical: off its master; Warning: on the mend by itself, or changed by a person
+	Remedy   Action   // the action that can cure the cause once every guard agrees; empty: none
+	Msg      string
+}
+
+// memoryKept is how long a master's last good state is believed over what it says after a loss.
+const memoryKept = 24 * time.Hour
+
+// silentLink is the age of the last byte from the master at which an "up" link is stuck: a master sends a PING each 10 s,
+// and master_link_status says up until repl-timeout (60 s).
+const silentLink = 20
+
+// TriageReplication tells what is wrong with each configured replica of the group, in config order; a healthy one has no
+// entry. It judges by what the nodes say of themselves and of each other, never by one node alone where two can be asked.
+func TriageReplication(g Group, now time.Time) []Triage {
+	master := g.Instance.Master()
+	m, _ := g.Of(master.Name)
+	var out []Triage
+	for _, n := range g.Instance.Nodes {
+		if n.Role != RoleReplica {
+			continue
+		}
+		x, ok := g.Of(n.Name)
+		if !ok {
+			continue
+		}
+		if t, sick := triageOne(g, n, master, x, m); sick {
+			t.Node = n.Name
+			if t.Severity == 0 {
+				t.Severity = Critical
+			}
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func triageOne(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
+	switch {
+	case !x.Reach.Answers():
+		return unreachable(xn, x), true
+	case x.Reach == ReachLoading || x.Loading.Or(false):
+		return Triage{Cause: CauseLoading, Severity: Warning, Msg: xn.Name + " is loading its data set; wait"}, true
+	case !m.Reach.Answers():
+		return masterUnreachable(xn, mn, x, m)
+	case m.RunID != "" && x.RunID == m.RunID:
+		return Triage{Cause: CauseSameNode, Msg: fmt.Sprintf("%s and %s are the same server process (run id %s): correct the addresses in the config", xn.Name, mn.Name, short(x.RunID))}, true
+	case m.Replication.Role != RoleMaster:
+		return masterDemoted(g, xn, mn, x, m)
+	case x.Replication.Role == RoleMaster:
+		return masterRole(g, xn, mn, x, m), true
+	}
+	return replicaRole(g, xn, mn, x, m)
+}
+
+func unreachable(n Node, s Snapshot) Triage {
+	switch s.Reach {
+	case ReachHung, ReachBusy:
+		return Triage{Cause: CauseNodeHung, Msg: fmt.Sprintf("%s does not answer (%s): %s", n.Name, s.Reach, s.Err)}
+	case ReachAuth:
+		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s cannot be read: %s; check username and password of the instance", n.Name, s.Err)}
+	}
+	return Triage{Cause: CauseNodeDown, Msg: fmt.Sprintf("%s cannot be reached (%s): %s", n.Name, s.Reach, s.Err)}
+}
+
+// masterUnreachable is a replica whose configured master we cannot read. Nothing is repaired towards a master unseen.
+func masterUnreachable(xn, mn Node, x, m Snapshot) (Triage, bool) {
+	r := x.Replication
+	if r.Role == RoleReplica && r.LinkUp.Or(false) {
+		return Triage{}, false // the master is down for us alone; instance_up says so
+	}
+	t := Triage{Cause: CauseMasterDown, Msg: fmt.Sprintf("the master %s cannot be reached (%s) and %s has no link to it: restore the master first", mn.Name, m.Reach, xn.Name)}
+	if r.Role == RoleMaster {
+		t.Remedy = ReattachReplica
+		t.Msg = fmt.Sprintf("%s is a master and the configured master %s cannot be reached (%s): it may have been promoted in its place; decide which one holds the data", xn.Name, mn.Name, m.Reach)
+	}
+	return t, true
+}
+
+// masterDemoted: the configured master is a replica now. Somebody switched over, and that is never undone.
+func masterDemoted(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
+	upstream, inGroup := g.upstream(m)
+	switch {
+	case inGroup && masterless(g):
+		return Triage{Cause: CauseCycle, Msg: fmt.Sprintf("no node of %s is a master: they follow each other in a circle; a person has to choose the master", g.Instance.Name)}, true
+	case inGroup && upstream.Name == xn.Name:
+		return Triage{Cause: CauseSwitchedOver, Severity: Warning, Msg: fmt.Sprintf("%s is the master now and %s follows it: correct the roles in the config", xn.Name, mn.Name)}, true
+	case x.Replication.Role == RoleReplica && x.Replication.LinkUp.Or(false):
+		return Triage{Cause: CauseSwitchedOver, Severity: Warning, Msg: fmt.Sprintf("the configured master %s is a replica of %s:%d; %s has its link up: correct the roles in the config", mn.Name, m.Replication.MasterHost, m.Replication.MasterPort, xn.Name)}, true
+	}
+	return Triage{Cause: CauseSwitchedOver, Msg: fmt.Sprintf("the configured master %s is a replica of %s:%d: correct the roles in the config, then see to %s", mn.Name, m.Replication.MasterHost, m.Replication.MasterPort, xn.Name)}, true
+}
+
+// masterless reports whether every node answers and says that it is a replica.
+func masterless(g Group) bool {
+	for _, s := range g.Snapshots {
+		if !s.Reach.Answers() || s.Replication.Role != RoleReplica {
+			return false
+		}
+	}
+	return len(g.Snapshots) > 0
+}
+
+// masterRole: a configured replica that is a master, beside the configured master that is one too.
+func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
+	t := Triage{Remedy: ReattachReplica}
+	own := OwnBytes(x.Replication)
+	switch {
+	case m.Keys().Or(0) == 0 && x.Keys().Or(1) > 0:
+		t.Cause, t.Msg = CauseMasterEmpty, fmt.Sprintf("%s is a master with %s keys and %s is empty: following it would delete them", xn.Name, x.Keys(), mn.Name)
+	case len(x.Replication.Replicas) > 0 || followed(g, xn):
+		t.Cause, t.Msg = CauseTwoMasters, fmt.Sprintf("%s and %s are both masters, and %s has replicas of its own: decide which one holds the data", xn.Name, mn.Name, xn.Name)
+	case own.Known && own.V > 0:
+		t.Cause, t.Msg = CausePromotedWithWrites, fmt.Sprintf("%s was promoted to master and its history grew by %d bytes since", xn.Name, own.V)
+	default:
+		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is a master instead of a replica of %s", xn.Name, mn.Name)
+	}
+	return t
+}
+
+// followed reports whether another node of the group follows n.
+func followed(g Group, n Node) bool {
+	return slices.ContainsFunc(g.Snapshots, func(s Snapshot) bool {
+		up, ok := g.upstream(s)
+		return ok && s.Node != n.Name && up.Name == n.Name
+	})
+}
+
+// replicaRole: both have the right role; where does the replica point, and does the link work?
+func replicaRole(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
+	r := x.Replication
+	target, inGroup := g.upstream(x)
+	switch {
+	case inGroup && target.Name == mn.Name:
+		return linkTo(g, xn, mn, x, m)
+	case inGroup && target.Name == xn.Name:
+		return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica, Msg: xn.Name + " follows itself"}, true
+	case inGroup:
+		return chained(g, xn, mn, x, m, target)
+	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID && silence(r) <= silentLink:
+		return Triage{}, false // the master under a name of its own, or a relay of the same history
+	}
+	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
+		Msg: fmt.Sprintf("%s follows %s:%d instead of %s (%s), link %s", xn.Name, r.MasterHost, r.MasterPort, mn.Name, mn.Peer(), link(r))}, true
+}
+
+// chained: the replica follows another node of the group.
+func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
+	r := x.Replication
+	up, _ := g.Of(target.Name)
+	switch {
+	case up.Reach.Answers() && up.Replication.Role == RoleMaster:
+		return Triage{Cause: CauseTwoMasters, Msg: fmt.Sprintf("%s follows %s, which is a master beside %s: decide which one holds the data", xn.Name, target.Name, mn.Name)}, true
+	case !g.leadsTo(x, mn.Name) && up.Reach.Answers():
+		return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
+			Msg: fmt.Sprintf("%s follows %s and the chain does not end at the master %s", xn.Name, target.Name, mn.Name)}, true
+	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID:
+		return Triage{}, false // a chain is healthy
+	case r.SyncInProgress.Or(false):
+		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, target.Name)}, true
+	case up.Reach.Answers() && !up.Replication.LinkUp.Or(false):
+		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which has no link to the master itself: %s comes first", xn.Name, target.Name, target.Name)}, true
+	}
+	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
+		Msg: fmt.Sprintf("%s follows %s instead of %s, link %s", xn.Name, target.Name, mn.Name, link(r))}, true
+}
+
+// linkTo: the replica points at the right master. REPLICAOF to the address it already has is a no-op on all versions, so
+// nothing here is cured by it.
+func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
+	r := x.Replication
+	switch {
+	case r.LinkUp.Or(false) && silence(r) > silentLink:
+		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the link of %s says up, yet the master %s has sent nothing for %d s: half-open connection; CLIENT KILL TYPE master on %s makes it connect again", xn.Name, mn.Name, silence(r), xn.Name)}, true
+	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID:
+		return Triage{}, false
+	case r.SyncInProgress.Or(false), r.LinkUp.Or(false), copying(m, x):
+		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, mn.Name)}, true
+	case m.Reach == ReachLoading || m.Loading.Or(false):
+		return Triage{Cause: CauseLoading, Severity: Warning, Msg: fmt.Sprintf("the master %s is loading its data set; %s reconnects by itself", mn.Name, xn.Name)}, true
+	case m.AuthRequired.Or(false) && x.MasterAuthSet.Known && !x.MasterAuthSet.V:
+		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
+	}
+	return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s and cannot connect (%s), while we reach both: check network, firewall, TLS and masterauth between them; REPLICAOF would change nothing", xn.Name, mn.Name, link(r))}, true
+}
+
+// copying reports whether the master shows a replica that it is preparing or sending a copy to. With
+// repl-diskless-sync-delay the replica says only "handshake" in the first 5 s.
+func copying(m, x Snapshot) bool {
+	if x.Replication.LinkState != "handshake" && x.Replication.LinkState != "sync" {
+		return false
+	}
+	return slices.ContainsFunc(m.Replication.Replicas, func(l ReplicaLine) bool {
+		return l.State != "online" && (slices.Contains(x.OwnIPs, l.Host) || len(m.Replication.Replicas) == 1)
+	})
+}
+
+func silence(r Replication) int64 { return r.LastIOSecondsAgo.Or(0) }
+
+func link(r Replication) string {
+	switch {
+	case !r.LinkUp.Known:
+		return "unknown"
+	case r.LinkUp.V:
+		return "up"
+	case r.LinkState != "":
+		return "down, state " + r.LinkState
+	}
+	return "down"
+}
+
+func short(id string) string {
+	if len(id) > 8 {
+		return id[:8]
+	}
+	return id
+}
+
+// upstream is the node of the group that s follows, by the addresses that its peers know, then by what the names
+// resolve to. ok is false for a master and for a target outside the group.
+func (g Group) upstream(s Snapshot) (Node, bool) {
+	r := s.Replication
+	if r.Role != RoleReplica || r.MasterHost == "" {
+		return Node{}, false
+	}
+	for _, n := range g.Instance.Nodes {
+		if pointsAt(n.Peer(), r) || pointsAt(n.Address, r) {
+			return n, true
+		}
+	}
+	for _, n := range g.Instance.Nodes {
+		o, _ := g.Of(n.Name)
+		if (n.Peer().Port == r.MasterPort || n.Address.Port == r.MasterPort) && overlap(s.MasterIPs, o.OwnIPs) {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+func pointsAt(a Address, r Replication) bool {
+	return strings.EqualFold(a.Host, r.MasterHost) && a.Port == r.MasterPort
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(ip string) bool { return slices.Contains(b, ip) })
+}
+
+// leadsTo reports whether following s upwards inside the group ends at the named node. A target outside the group or a
+// node that does not answer ends the walk without one.
+func (g Group) leadsTo(s Snapshot, name string) bool {
+	for range g.Instance.Nodes {
+		n, ok := g.upstream(s)
+		if !ok {
+			return false
+		}
+		if n.Name == name {
+			return true
+		}
+		if s, ok = g.Of(n.Name); !ok || !s.Reach.Answers() {
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,239 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+	"dcshealer/remediation/reattach"
+)
+
+// errDenied is a guard's denial right before a command.
+var errDenied = errors.New("denied right before the command")
+
+// result is what came of an action.
+type result struct {
+	outcome policies.Outcome
+	err     error
+	guards  []policies.Ruling // of the last asking, when it denied
+	denied  []policies.Guard
+	effect  map[string]any
+	after   map[string]any
+	sent    bool // a command that changes something went out
+	said    string
+}
+
+// act carries out a permitted plan: the intent is durable before the first command, the guards are asked again right
+// before it, and the result is written after. again asks for another plan.
+func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Plan, req request) (again bool, err error) {
+	unlock, err := m.h.opt.Journal.Lock(ctx, m.in.Name)
+	if err != nil {
+		return false, m.holdFor(ctx, inc, "busy: "+err.Error())
+	}
+	defer unlock()
+	rec := m.record(l, inc, p)
+	rec.Outcome = policies.OutcomeRunning
+	id, err := m.h.opt.Journal.Begin(ctx, rec)
+	if err != nil {
+		m.log.Error("nothing is done without a record", "action", p.Action, "node", p.Node, "err", err)
+		return false, m.holdFor(ctx, inc, "the journal cannot be written, and nothing is done without a record: "+err.Error())
+	}
+	inc.record, req.record = id, id
+	if err := m.life.to(ctx, eventPermit); err != nil {
+		return false, errors.Join(err, m.finish(ctx, inc, id, p, result{outcome: policies.OutcomeFailed, err: err}, nil))
+	}
+	m.h.say(m.in.Name, "plan (%s): %s", p.Mode, describe(p))
+	rc := &recorder{}
+	target, _ := l.group.Of(p.Node)
+	req.planned = target
+	var r result
+	if p.Action == policies.ReattachReplica {
+		rc.each = func(c policies.CommandRecord) { m.recordCommand(ctx, id, c) }
+		r = m.reattach(ctx, l, p, req, rc)
+		r.addLoss(req, l, p)
+	} else {
+		r = m.reclaim(ctx, l, p, req, rc)
+	}
+	commands := rc.all()
+	if rc.each != nil {
+		commands = nil // each was written when it was sent
+	}
+	if err := m.finish(ctx, inc, id, p, r, commands); err != nil {
+		return false, errors.Join(err, m.life.to(ctx, eventEscalate))
+	}
+	return m.conclude(ctx, inc, r)
+}
+
+// recordCommand writes a command down as soon as its reply is here.
+func (m *Machine) recordCommand(ctx context.Context, id string, c policies.CommandRecord) {
+	if err := m.h.opt.Journal.Command(ctx, id, c); err != nil {
+		m.log.Error("command could not be journalled", "record", id, "err", err)
+	}
+}
+
+// holdFor keeps a plan waiting for a reason that is not a guard's; it is asked again at the next round.
+func (m *Machine) holdFor(ctx context.Context, inc *incident, why string) error {
+	m.h.say(m.in.Name, "held: %s", why)
+	inc.signature = ""
+	m.rest(inc, policies.StateHeld)
+	return m.life.to(ctx, eventHold)
+}
+
+// finish writes the result down, counts it with the breakers and says it.
+func (m *Machine) finish(ctx context.Context, inc *incident, id string, p *policies.Plan, r result, commands []policies.CommandRecord) error {
+	res := journal.Result{Outcome: r.outcome, Finished: time.Now(), After: r.after, Effect: r.effect, Commands: commands, Guards: r.guards, DeniedBy: r.denied}
+	if r.err != nil {
+		res.Error = r.err.Error()
+	}
+	err := m.h.opt.Journal.Finish(ctx, id, res)
+	if err != nil {
+		m.log.Error("result could not be journalled", "record", id, "outcome", r.outcome, "err", err)
+	}
+	if berr := m.h.breakers.report(context.WithoutCancel(ctx), m.in.Name, p.Action, r.outcome); berr != nil {
+		m.log.Error("breaker did not count", "action", p.Action, "err", berr)
+	}
+	text := r.said
+	if r.err != nil {
+		text = r.err.Error()
+	}
+	m.h.say(m.in.Name, "result: %s: %s on %s: %s (record %s)", r.outcome, p.Action, p.Node, text, id)
+	m.log.Info("action ended", "action", p.Action, "node", p.Node, "outcome", r.outcome, "record", id, "incident", inc.id)
+	return err
+}
+
+// conclude moves the Machine on by the outcome.
+func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again bool, err error) {
+	if !r.sent {
+		inc.signature = "" // diagnosed and asked anew at the next round
+		m.rest(inc, policies.StateEscalated)
+		if r.outcome == policies.OutcomeUnsupported {
+			inc.given = inc.fault.Cause
+		}
+		return false, m.life.to(ctx, eventEscalate)
+	}
+	if m.life.state() == policies.StateActing {
+		if err := m.life.to(ctx, eventSent); err != nil {
+			return false, err
+		}
+	}
+	switch r.outcome {
+	case policies.OutcomeSucceeded:
+		inc.watch = time.Now().Add(watchFor)
+		m.rest(inc, policies.StateCooldown)
+		return false, m.life.to(ctx, eventFixed)
+	case policies.OutcomeIneffective, policies.OutcomeFailed:
+		inc.signature = ""
+		return true, m.life.to(ctx, eventNext)
+	}
+	inc.signature = ""
+	m.rest(inc, policies.StateEscalated)
+	return false, m.life.to(ctx, eventEscalate)
+}
+
+// lastLook probes all nodes once more and asks every guard again: the last step before a command.
+func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req request) (look, result) {
+	fresh := look{group: m.probeAll(ctx), earlier: l.group, agreed: map[string]bool{}, memory: l.memory, at: time.Now()}
+	fresh.findings, fresh.faults = m.judge(fresh.group, fresh.at)
+	for i, f := range fresh.faults {
+		if f.Metric == policies.MetricUsedMemory {
+			f.Cause = req.fault.Cause // where the memory is was diagnosed a moment ago, and takes a count
+			fresh.faults[i] = f
+		}
+		if f.same(req.fault) {
+			fresh.agreed[f.key()] = true
+		}
+	}
+	now := m.plan(ctx, fresh, req)
+	switch {
+	case now == nil || !reflect.DeepEqual(now.Commands, p.Commands):
+		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: the plan changed", errDenied)}
+	case !now.Permitted:
+		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: %s", errDenied, denials(now)), guards: now.Guards, denied: now.DeniedBy}
+	}
+	return fresh, result{}
+}
+
+// reattach sends REPLICAOF and waits for the proof.
+func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
+	xn, _ := m.in.Node(p.Node)
+	mn := m.in.Master()
+	c, err := open(m.in, xn, []string{"replicaof"}, rc)
+	if err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err}
+	}
+	defer c.Close()
+	fresh, denied := m.lastLook(ctx, l, p, req)
+	if denied.outcome != "" {
+		return denied
+	}
+	if err := ctx.Err(); err != nil {
+		return result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", err)}
+	}
+	// Once it is on its way the command is not called off: its effect is read back whatever happens.
+	err = reattach.Send(context.WithoutCancel(ctx), c, mn.Peer())
+	switch {
+	case unsupported(err):
+		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it: %w", xn.Name, err)}
+	case errors.Is(err, reattach.ErrNothingHappened):
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	r := m.verifyReattach(ctx, fresh, p, xn, mn)
+	if r.outcome != policies.OutcomeSucceeded && err != nil {
+		r.err = errors.Join(err, r.err)
+	}
+	return r
+}
+
+// verifyReattach waits for the proof; a process that is stopping looks once more and leaves the rest to the next start.
+func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, xn, mn policies.Node) result {
+	if err := m.life.to(ctx, eventSent); err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn}
+	proof, err := v.Run(ctx)
+	r := result{sent: true, after: map[string]any{xn.Name: nodeFacts(proof.Replica), mn.Name: nodeFacts(proof.Master)}}
+	before, _ := l.group.Of(mn.Name)
+	r.effect = map[string]any{"predicted": p.Expect.Resync, "resync": resyncSeen(before, proof.Master), "link_up_after": proof.LinkUpAfter.Seconds(), "attached": proof.Attached, "persistent": false}
+	switch {
+	case err == nil:
+		r.outcome = policies.OutcomeSucceeded
+		r.said = fmt.Sprintf("link up after %s by a %v resync, same history as %s; not written to its config file: CONFIG REWRITE is a person's decision", proof.LinkUpAfter.Round(10*time.Millisecond), r.effect["resync"], mn.Name)
+	case ctx.Err() != nil:
+		r.outcome, r.err = policies.OutcomeInterrupted, fmt.Errorf("REPLICAOF was sent and the process is stopping: %s", proof.Why)
+	default:
+		r.outcome, r.err = policies.OutcomeFailed, err
+	}
+	return r
+}
+
+// resyncSeen is the kind of copy that the master counted; a restart in between makes it unknown.
+func resyncSeen(before, after policies.Snapshot) string {
+	full := after.Stats.SyncFull.V - before.Stats.SyncFull.V
+	partial := after.Stats.SyncPartialOK.V - before.Stats.SyncPartialOK.V
+	switch {
+	case before.RunID != after.RunID || !after.Stats.SyncFull.Known || full < 0:
+		return "unknown"
+	case full > 0:
+		return string(policies.ResyncFull)
+	case partial > 0:
+		return string(policies.ResyncPartial)
+	}
+	return "unknown"
+}
+
+// addLoss says what a person gave up by hand.
+func (r *result) addLoss(req request, l look, p *policies.Plan) {
+	if req.allowLost != p.Node || !r.sent {
+		return
+	}
+	x, _ := l.group.Of(p.Node)
+	if r.effect == nil {
+		r.effect = map[string]any{}
+	}
+	r.effect["bypassed"] = []policies.Guard{policies.GuardNoLostWrites}
+	r.effect["lost"] = map[string]any{"node": p.Node, "keys_held": x.Keys(), "own_bytes": policies.OwnBytes(x.Replication), "master_repl_offset": x.Replication.Offset, "second_repl_offset": x.Replication.SecondOffset}
+}

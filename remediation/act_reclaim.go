@@ -1,0 +1,117 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/reclaim"
+)
+
+// reclaim sweeps the expired keys of a master and judges the effect.
+func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
+	n, _ := m.in.Node(p.Node)
+	c, err := open(m.in, n, []string{"scan", "select", "role"}, rc)
+	if err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err}
+	}
+	defer c.Close()
+	fresh, denied := m.lastLook(ctx, l, p, req)
+	if denied.outcome != "" {
+		return denied
+	}
+	before, _ := fresh.group.Of(p.Node)
+	noted := time.Now()
+	sweep := reclaim.Sweep{
+		Conn: c, Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V),
+		Look:   m.probers[p.Node].Probe,
+		Permit: func(ctx context.Context) error { return m.permitOn(ctx, fresh, req) },
+		Progress: func(r reclaim.Result) {
+			m.log.Debug("sweeping", "node", p.Node, "visited", r.Visited, "keys", r.Keys, "bytes", r.Bytes)
+			if time.Since(noted) > progressEvery {
+				noted = time.Now()
+				m.noteRecord(ctx, req.record, fmt.Sprintf("under way: %d keys deleted, %d bytes freed", r.Keys, r.Bytes))
+			}
+		},
+	}
+	res, err := sweep.Run(ctx, before)
+	if res.Calls == 0 && unsupported(err) {
+		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it: %w", n.Name, err)}
+	}
+	if err := m.life.to(ctx, eventSent); err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	after := m.settled(ctx, p.Node, res.After)
+	return m.judgeSweep(p, before, after, res, err)
+}
+
+// progressEvery is how often a sweep under way leaves a note in its record.
+const progressEvery = 10 * time.Second
+
+func (m *Machine) noteRecord(ctx context.Context, id, text string) {
+	if err := m.h.opt.Journal.Note(ctx, id, policies.Note{At: time.Now(), Text: text}); err != nil && ctx.Err() == nil {
+		m.log.Warn("progress could not be journalled", "record", id, "err", err)
+	}
+}
+
+// standing are the guards that can turn while a sweep runs; the sweep itself watches the server.
+var standing = []policies.Guard{policies.GuardMode, policies.GuardPause, policies.GuardWindow, policies.GuardTilt}
+
+// permitOn asks them again.
+func (m *Machine) permitOn(ctx context.Context, l look, req request) error {
+	s, _ := l.group.Of(req.fault.Node)
+	for _, r := range policies.CommonGuards(m.facts(ctx, l, req, policies.ReclaimExpired, s)) {
+		if slices.Contains(standing, r.Guard) && r.Denied() {
+			return fmt.Errorf("%s: %s", r.Guard, r.Reason)
+		}
+	}
+	return nil
+}
+
+// settled waits, for 5 s at most, until the server has freed what it deletes in the background.
+func (m *Machine) settled(ctx context.Context, node string, s policies.Snapshot) policies.Snapshot {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for s.Memory.LazyfreePending.Or(0) > 0 && wait(ctx, 50*time.Millisecond) == nil {
+		if next := m.probers[node].Probe(ctx); next.Reach == policies.ReachUp {
+			s = next
+		}
+	}
+	return s
+}
+
+// judgeSweep says what came of a sweep: success is memory under the level at which the alarm clears, with writes accepted.
+func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, res reclaim.Result, err error) result {
+	share := after.Memory.Share()
+	solved := after.RunID == before.RunID && share.Known && share.V*100 <= float64(m.pol.UsedMemory.CriticalClear()) && after.Memory.EvictionExceeded.Or(0) == 0
+	bytes := before.Memory.Counted().V - after.Memory.Counted().V
+	r := result{
+		sent:  res.Calls > 0,
+		after: map[string]any{p.Node: nodeFacts(after)},
+		effect: map[string]any{
+			"keys": res.Keys, "bytes": bytes, "calls": res.Calls, "visited": res.Visited, "longest_call": res.Longest.Seconds(),
+			"took": res.Took.Seconds(), "stop": res.Stop, "detail": res.Detail, "solved": solved,
+			"counted_before": before.Memory.Counted(), "counted_after": after.Memory.Counted(),
+		},
+		said: fmt.Sprintf("%d expired keys deleted, %.1f MiB freed in %s by %d calls (longest %s); memory %.1f %% of maxmemory, was %.1f %%; stopped: %s", res.Keys,
+			float64(bytes)/(1<<20), res.Took.Round(10*time.Millisecond), res.Calls, res.Longest.Round(10*time.Microsecond), share.V*100, before.Memory.Share().V*100, res.Detail),
+	}
+	switch {
+	case solved:
+		r.outcome = policies.OutcomeSucceeded
+	case res.Stop == reclaim.StopCancel:
+		r.outcome, r.err = policies.OutcomeInterrupted, errors.New("the process is stopping: "+r.said)
+	case err != nil:
+		r.outcome, r.err = policies.OutcomeFailed, err
+	case res.Stop == reclaim.StopChanged:
+		r.outcome, r.err = policies.OutcomeFailed, errors.New(res.Detail)
+	case res.Stop == reclaim.StopDenied:
+		r.outcome, r.err = policies.OutcomeDenied, fmt.Errorf("stopped on the way: %s; %s", res.Detail, r.said)
+	default:
+		r.outcome = policies.OutcomeIneffective
+	}
+	return r
+}

@@ -1,0 +1,106 @@
+package remediation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+)
+
+// breakerRest is how long an open breaker stays open before one trial is let through; breakerTrips failures in a row open it.
+const (
+	breakerRest  = 10 * time.Minute
+	breakerTrips = 3
+)
+
+// errExcluded marks an outcome that is neither success nor failure for a breaker: unsupported.
+var errExcluded = errors.New("not counted")
+
+// breakers are one gobreaker per instance and action and one per action for the fleet; their states live in the journal's
+// file, so that they survive a restart and hold for every process.
+type breakers struct {
+	store *journal.BreakerStore
+	mu    sync.Mutex
+	known map[string]*gobreaker.DistributedCircuitBreaker[struct{}]
+}
+
+func newBreakers(j *journal.Journal) *breakers {
+	return &breakers{store: j.BreakerStore(), known: map[string]*gobreaker.DistributedCircuitBreaker[struct{}]{}}
+}
+
+func breakerName(instance string, a policies.Action) string { return instance + "/" + string(a) }
+func fleetBreakerName(a policies.Action) string             { return "fleet/" + string(a) }
+
+// state reads a breaker without writing: closed, open or half-open. A breaker that never counted anything is closed.
+func (b *breakers) state(name string, now time.Time) (string, error) {
+	data, err := b.store.GetData("gobreaker:state:" + name)
+	if err != nil {
+		return "", fmt.Errorf("read breaker %s: %w", name, err)
+	}
+	if len(data) == 0 {
+		return gobreaker.StateClosed.String(), nil
+	}
+	var s gobreaker.SharedState
+	if err := json.Unmarshal(data, &s); err != nil {
+		return "", fmt.Errorf("read breaker %s: %w", name, err)
+	}
+	if s.State == gobreaker.StateOpen && now.After(s.Expiry) {
+		return gobreaker.StateHalfOpen.String(), nil
+	}
+	return s.State.String(), nil
+}
+
+// report counts the outcome of an action with the instance's breaker and the fleet's. The action itself ran outside:
+// the library holds its lock while the function it guards runs.
+func (b *breakers) report(ctx context.Context, instance string, a policies.Action, o policies.Outcome) error {
+	var result error
+	switch o {
+	case policies.OutcomeSucceeded:
+	case policies.OutcomeFailed, policies.OutcomeIneffective, policies.OutcomeInterrupted:
+		result = fmt.Errorf("%s", o)
+	default:
+		result = errExcluded
+	}
+	return errors.Join(b.count(ctx, breakerName(instance, a), result), b.count(ctx, fleetBreakerName(a), result))
+}
+
+func (b *breakers) count(ctx context.Context, name string, result error) error {
+	release, err := b.store.Hold(ctx, name)
+	if err != nil {
+		return fmt.Errorf("count with breaker %s: %w", name, err)
+	}
+	defer release()
+	cb, err := b.breaker(name)
+	if err != nil {
+		return fmt.Errorf("count with breaker %s: %w", name, err)
+	}
+	_, err = cb.Execute(func() (struct{}, error) { return struct{}{}, result })
+	if err == nil || errors.Is(err, result) || errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return nil
+	}
+	return fmt.Errorf("count with breaker %s: %w", name, err)
+}
+
+func (b *breakers) breaker(name string) (*gobreaker.DistributedCircuitBreaker[struct{}], error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cb := b.known[name]; cb != nil {
+		return cb, nil
+	}
+	cb, err := gobreaker.NewDistributedCircuitBreaker[struct{}](b.store, gobreaker.Settings{
+		Name: name, MaxRequests: 1, Timeout: breakerRest,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerTrips },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errExcluded) },
+	})
+	if err == nil {
+		b.known[name] = cb
+	}
+	return cb, err
+}

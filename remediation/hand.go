@@ -1,0 +1,140 @@
+package remediation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// Examination is what plan shows of one instance.
+type Examination struct {
+	Instance string             `json:"instance"`
+	State    policies.State     `json:"state"`
+	Findings []policies.Finding `json:"findings"`
+	Plans    []policies.Plan    `json:"plans"`
+	Errors   []string           `json:"errors"`
+}
+
+// Examine looks at one instance and makes its plans. It changes nothing on any node.
+func (h *Healer) Examine(ctx context.Context, instance string) (Examination, error) {
+	m := h.machines[instance]
+	if m == nil {
+		return Examination{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.opt.Config.InstanceNames())
+	}
+	h.loadMemory(ctx)
+	l := m.confirm(ctx)
+	e := Examination{Instance: instance, State: policies.StateIdle, Findings: l.findings, Plans: []policies.Plan{}, Errors: []string{}}
+	if e.Findings == nil {
+		e.Findings = []policies.Finding{}
+	}
+	for _, f := range l.faults {
+		if p := m.plan(ctx, l, request{fault: f}); p != nil {
+			e.Plans = append(e.Plans, *p)
+		}
+	}
+	for _, s := range l.group.Snapshots {
+		if s.Reach != policies.ReachUp {
+			e.Errors = append(e.Errors, fmt.Sprintf("%s: %s: %s", s.Node, s.Reach, s.Err))
+		}
+	}
+	if h.opt.Journal == nil && h.opt.JournalErr != nil {
+		e.Errors = append(e.Errors, h.opt.JournalErr.Error())
+	}
+	return e, ctx.Err()
+}
+
+// ByHand is a person's request to heal one instance.
+type ByHand struct {
+	Action    policies.Action // empty: whatever the faults need
+	Live      bool
+	AllowLost string // the node whose own writes are given up
+}
+
+// Healed is what came of it, one record a fault.
+type Healed struct {
+	Instance string             `json:"instance"`
+	Findings []policies.Finding `json:"findings"`
+	Records  []policies.Record  `json:"records"`
+}
+
+// HealByHand takes the same path as an alarm, and waits for the outcome. The mode guard is answered by r.Live; all others stand.
+func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Healed, error) {
+	m := h.machines[instance]
+	if m == nil {
+		return Healed{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.opt.Config.InstanceNames())
+	}
+	if h.opt.Journal == nil {
+		return Healed{}, fmt.Errorf("heal %s: nothing is done without a journal: %w", instance, h.opt.JournalErr)
+	}
+	if err := h.recover(ctx); err != nil {
+		return Healed{}, fmt.Errorf("heal %s: %w", instance, err)
+	}
+	h.loadMemory(ctx)
+	stop := h.watchOwnClock(ctx)
+	defer stop()
+	out := Healed{Instance: instance, Records: []policies.Record{}}
+	if err := m.life.to(ctx, eventSuspect); err != nil {
+		return out, err
+	}
+	l := m.confirm(ctx)
+	out.Findings = l.findings
+	for _, f := range l.faults {
+		if r.Action != "" && f.remedy != r.Action {
+			continue
+		}
+		rec, err := m.healOne(ctx, l, f, r)
+		if err != nil {
+			return out, err
+		}
+		out.Records = append(out.Records, rec)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+	}
+	return out, nil
+}
+
+// watchOwnClock watches for a stall of our own until stop, which waits for the watcher to end.
+func (h *Healer) watchOwnClock(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { h.tilt.run(ctx) })
+	return func() { cancel(); wg.Wait() }
+}
+
+// healOne works one fault by hand, once.
+func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (policies.Record, error) {
+	inc := m.incidentOf(ctx, f)
+	if err := m.toPlanning(ctx); err != nil {
+		return policies.Record{}, err
+	}
+	if len(m.incidents) > 1 || time.Since(l.at) > policies.MaxEvidenceAge {
+		l = m.confirm(ctx) // an earlier repair took its time: look again
+		i := slices.IndexFunc(l.faults, func(o fault) bool { return o.key() == f.key() })
+		if i < 0 {
+			return policies.Record{Instance: m.in.Name, Node: f.Node, Outcome: policies.OutcomeSucceeded, Cause: f.Cause, Error: "gone by itself"}, nil
+		}
+		f = l.faults[i]
+	}
+	req := request{fault: f, since: time.Time{}, hand: r.Live, allowLost: r.AllowLost}
+	p := m.plan(ctx, l, req)
+	m.h.say(m.in.Name, "diagnosis: %s: %s", cmpCause(f), f.Msg)
+	var err error
+	if p == nil || !p.Permitted {
+		err = m.refuse(ctx, l, inc, p)
+	} else {
+		_, err = m.act(ctx, l, inc, p, req)
+	}
+	if err != nil || inc.record == "" {
+		if err == nil {
+			err = fmt.Errorf("%s was not begun: see above", m.in.Name)
+		}
+		return policies.Record{}, err
+	}
+	rec, _, err := m.h.opt.Journal.Show(context.WithoutCancel(ctx), inc.record)
+	return rec, err
+}

@@ -1,0 +1,242 @@
+// Package remediation drives one state machine per instance from a critical alarm to a proven repair or a refusal with
+// its reason. Alarms are hints: it acts on what its own probes confirm, and never imports the collecting side.
+package remediation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dcshealer/agent/probe"
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+)
+
+// Prober is what the healer reads a node with. Its connections refuse every command that writes.
+type Prober interface {
+	Probe(ctx context.Context) policies.Snapshot
+	ProbeDeep(ctx context.Context) policies.Snapshot
+	CountLive(ctx context.Context, o probe.CountOptions) (probe.LiveCount, error)
+}
+
+// Options are what a Healer works with.
+type Options struct {
+	Config  policies.Config
+	Probers map[string]map[string]Prober // by instance and node name; the caller closes them
+	// Journal is nil where it could not be opened; JournalErr says why. Nothing acts without a journal.
+	Journal    *journal.Journal
+	JournalErr error
+	DryRun     bool // beats every live setting
+	Lines      io.Writer
+	Log        *slog.Logger
+	// Trouble names the instances that are in critical trouble or unreachable by another observer's own probes (the
+	// agent's); nil where there is none.
+	Trouble  func(now time.Time) map[string]bool
+	Operator policies.Operator
+	Trigger  policies.Trigger // what leads to the decisions: alarms, or a person
+	NewID    func() string
+}
+
+// Healer hands alarms to the Machines and keeps what they share: budgets, breakers, the view of the fleet.
+type Healer struct {
+	opt      Options
+	log      *slog.Logger
+	machines map[string]*Machine
+	breakers *breakers
+	tilt     tilt
+	seen     *recent
+
+	mu     sync.Mutex
+	memory map[string]policies.NodeMemory // by instance/node: the durable record, kept here too
+	saved  map[string]time.Time
+}
+
+// New returns a Healer; it starts nothing.
+func New(o Options) *Healer {
+	h := &Healer{
+		opt: o, log: o.Log.With("component", "healer"), machines: map[string]*Machine{}, seen: newRecent(10_000),
+		memory: map[string]policies.NodeMemory{}, saved: map[string]time.Time{},
+	}
+	if o.Journal != nil {
+		h.breakers = newBreakers(o.Journal)
+	}
+	for _, i := range o.Config.Instances {
+		h.machines[i.Name] = newMachine(h, i)
+	}
+	return h
+}
+
+// Run closes what a crash left open, then works until ctx ends. It returns nil after a clean stop.
+func (h *Healer) Run(ctx context.Context) error {
+	if h.opt.Journal == nil {
+		return fmt.Errorf("healer: no journal, so nothing may act: %w", h.opt.JournalErr)
+	}
+	if err := h.recover(ctx); err != nil {
+		return fmt.Errorf("healer: %w", err)
+	}
+	h.loadMemory(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { h.tilt.run(ctx); return nil })
+	g.Go(func() error { h.sweepInterrupted(ctx); return nil })
+	for _, m := range h.machines {
+		g.Go(func() error { return m.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// recover closes the records of processes that are gone as interrupted, which counts as a failure.
+func (h *Healer) recover(ctx context.Context) error {
+	closed, err := h.opt.Journal.RecoverInterrupted(ctx, time.Now())
+	for _, r := range closed {
+		h.log.Warn("action was interrupted", "instance", r.Instance, "node", r.Node, "action", r.Action, "record", r.ID)
+		h.say(r.Instance, "interrupted: %s on %s was under way when its process ended (%s); it will be diagnosed anew", r.Action, r.Node, r.ID)
+		if err := h.breakers.report(ctx, r.Instance, r.Action, policies.OutcomeInterrupted); err != nil {
+			h.log.Error("breaker did not count", "instance", r.Instance, "action", r.Action, "err", err)
+		}
+	}
+	return err
+}
+
+// sweepInterrupted does the same for commands run beside us that were killed.
+func (h *Healer) sweepInterrupted(ctx context.Context) {
+	tick := time.NewTicker(30 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := h.recover(ctx); err != nil && ctx.Err() == nil {
+				h.log.Error("interrupted actions could not be closed", "err", err)
+			}
+		}
+	}
+}
+
+// Alarm takes a critical alarm as a hint to look. It never blocks for long, and a publication that came twice (by the bus
+// and directly) counts once. Safe for concurrent use.
+func (h *Healer) Alarm(a policies.Alarm) {
+	if a.ID != "" && !h.seen.add(a.ID) {
+		return
+	}
+	if line, ok := policies.HealerLine(a); ok {
+		h.print(line)
+	}
+	m := h.machines[a.Instance]
+	switch {
+	case m != nil:
+		m.hint(a)
+	case !a.IsResolved():
+		h.say(a.Instance, "not an instance of this config: nothing is probed")
+	}
+}
+
+// Observe takes a snapshot that another prober read, for the durable record of what each node followed and held. A
+// snapshot is our own reading, never something that an alarm said.
+func (h *Healer) Observe(s policies.Snapshot) {
+	if h.opt.Journal == nil || s.Reach != policies.ReachUp {
+		return
+	}
+	key := s.Instance + "/" + s.Node
+	h.mu.Lock()
+	old := h.memory[key]
+	next := policies.NextMemory(old, s, "")
+	due := old.RunID != next.RunID || old.Role != next.Role || old.ReplID != next.ReplID || s.At.Sub(h.saved[key]) >= rememberEvery
+	if next.At.Equal(old.At) {
+		due = false // nothing believable was read
+	}
+	h.memory[key] = next
+	if due {
+		h.saved[key] = s.At
+	}
+	h.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := h.opt.Journal.Remember(ctx, next); err != nil {
+		h.log.Warn("node could not be remembered", "instance", s.Instance, "node", s.Node, "err", err)
+	}
+}
+
+// rememberEvery is how often a node's unchanged lineage is written down again, with its offset and keys.
+const rememberEvery = 15 * time.Second
+
+func (h *Healer) loadMemory(ctx context.Context) {
+	if h.opt.Journal == nil {
+		return
+	}
+	for _, i := range h.opt.Config.Instances {
+		nodes, err := h.opt.Journal.Memory(ctx, i.Name)
+		if err != nil {
+			h.log.Warn("what the nodes were is not known", "instance", i.Name, "err", err)
+			continue
+		}
+		h.mu.Lock()
+		for name, n := range nodes {
+			h.memory[i.Name+"/"+name] = n
+		}
+		h.mu.Unlock()
+	}
+}
+
+func (h *Healer) remembered(instance, node string) policies.NodeMemory {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.memory[instance+"/"+node]
+}
+
+// trouble counts the other instances that are confirmed critical or unreachable, by the Machines and by the agent's probes.
+func (h *Healer) trouble(instance string, now time.Time) (bad, others int) {
+	var seen map[string]bool
+	if h.opt.Trouble != nil {
+		seen = h.opt.Trouble(now)
+	}
+	for name, m := range h.machines {
+		if name == instance {
+			continue
+		}
+		others++
+		if m.inTrouble() || seen[name] {
+			bad++
+		}
+	}
+	return bad, others
+}
+
+// print writes one console line.
+func (h *Healer) print(line string) { fmt.Fprintln(h.opt.Lines, line) }
+
+// say writes one of the healer's own lines about an instance.
+func (h *Healer) say(instance, format string, a ...any) {
+	h.print(policies.HealerLinePrefix + policies.Printable(instance, 200) + " | " + policies.Printable(fmt.Sprintf(format, a...), 2000))
+}
+
+// recent remembers the newest ids.
+type recent struct {
+	mu   sync.Mutex
+	ids  map[string]bool
+	ring []string
+	next int
+}
+
+func newRecent(n int) *recent { return &recent{ids: make(map[string]bool, n), ring: make([]string, n)} }
+
+// add reports whether the id is new.
+func (r *recent) add(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids[id] {
+		return false
+	}
+	delete(r.ids, r.ring[r.next])
+	r.ring[r.next], r.ids[id] = id, true
+	r.next = (r.next + 1) % len(r.ring)
+	return true
+}

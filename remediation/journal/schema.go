@@ -1,0 +1,92 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// migrations bring a file from user_version i to i+1. Released ones are never edited.
+var migrations = [...]string{`
+CREATE TABLE entries (
+	seq    INTEGER PRIMARY KEY,
+	record TEXT NOT NULL,
+	kind   TEXT NOT NULL,
+	at     TEXT NOT NULL,
+	body   TEXT NOT NULL,
+	prev   TEXT NOT NULL,
+	hash   TEXT NOT NULL
+) STRICT;
+CREATE INDEX entries_record ON entries (record, seq);
+CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are append-only'); END;
+CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'journal entries are append-only'); END;
+CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries WHEN EXISTS (SELECT 1 FROM entries WHERE seq = NEW.seq)
+	BEGIN SELECT RAISE(ABORT, 'journal entries are append-only'); END;
+
+-- The newest entry's seq and hash: a tail that was cut off shows.
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
+INSERT INTO head VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
+
+-- Derived from entries, for the questions that guards ask often.
+CREATE TABLE records (
+	id       TEXT PRIMARY KEY,
+	seq      INTEGER NOT NULL,
+	instance TEXT NOT NULL,
+	node     TEXT NOT NULL,
+	action   TEXT NOT NULL,
+	mode     TEXT NOT NULL,
+	outcome  TEXT NOT NULL,
+	metric   TEXT NOT NULL,
+	at       TEXT NOT NULL,
+	finished TEXT NOT NULL,
+	sent     INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX records_seq ON records (seq);
+CREATE INDEX records_instance ON records (instance, seq);
+CREATE INDEX records_sent ON records (instance, action, finished) WHERE sent = 1 AND mode = 'live';
+CREATE INDEX records_acted ON records (instance, seq) WHERE sent = 1;
+CREATE INDEX records_running ON records (seq) WHERE outcome = 'running';
+
+CREATE TABLE grants (instance TEXT NOT NULL, action TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (instance, action)) STRICT;
+CREATE TABLE pauses (instance TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE statuses (instance TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE memory (instance TEXT NOT NULL, node TEXT NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (instance, node)) STRICT;
+CREATE TABLE breakers (name TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+`}
+
+// schemaVersion is the file's user_version: 0 for a new file. A file of a newer dcshealer is an error.
+func schemaVersion(ctx context.Context, db *sql.DB) (int, error) {
+	var v int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v); err != nil {
+		return 0, err
+	}
+	if v > len(migrations) {
+		return v, fmt.Errorf("it has format %d and this dcshealer knows %d: use the newer dcshealer that wrote it", v, len(migrations))
+	}
+	return v, nil
+}
+
+// migrate brings the file to the newest format, in one transaction a step. The caller holds the opening lock.
+func migrate(ctx context.Context, db *sql.DB) error {
+	v, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, "PRAGMA journal_mode(wal)"); err != nil {
+		return err
+	}
+	for ; v < len(migrations); v++ {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if _, err = tx.ExecContext(ctx, migrations[v]+fmt.Sprintf("PRAGMA user_version = %d;", v+1)); err == nil {
+			err = tx.Commit()
+		}
+		if err != nil {
+			tx.Rollback() //nolint:errcheck // the first error tells
+			return err
+		}
+	}
+	return nil
+}

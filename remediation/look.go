@@ -1,0 +1,174 @@
+package remediation
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"dcshealer/agent/probe"
+	"dcshealer/policies"
+)
+
+// lookGap lies between the two probes that have to agree.
+const lookGap = 200 * time.Millisecond
+
+// look is one confirmation: two rounds of probing all nodes of an instance.
+type look struct {
+	group    policies.Group // the newer round
+	earlier  policies.Group
+	findings []policies.Finding // of the newer round, all severities, causes filled in
+	faults   []fault            // critical, of the newer round
+	agreed   map[string]bool    // fault keys on which both rounds agree, cause included
+	memory   map[string]policies.MemoryDiagnosis
+	estimate map[string]string // by node: how the estimate of its expired keys was made
+	at       time.Time
+}
+
+// probeAll reads every node side by side, each under the prober's own deadline.
+func (m *Machine) probeAll(ctx context.Context) policies.Group {
+	g := policies.Group{Instance: m.in, Snapshots: make([]policies.Snapshot, len(m.in.Nodes))}
+	var wg sync.WaitGroup
+	for i, n := range m.in.Nodes {
+		wg.Go(func() { g.Snapshots[i] = m.probers[n.Name].ProbeDeep(ctx) })
+	}
+	wg.Wait()
+	for _, s := range g.Snapshots {
+		m.h.Observe(s)
+	}
+	return g
+}
+
+// judge reads the critical faults off a group; open memory incidents stand until they are under the clear level.
+func (m *Machine) judge(g policies.Group, now time.Time) ([]policies.Finding, []fault) {
+	standing := func(metric policies.Metric, node string) policies.Severity {
+		if m.isOpen(string(metric) + "/" + node) {
+			return policies.Critical
+		}
+		return 0
+	}
+	var findings []policies.Finding
+	for _, j := range policies.Judge(g, m.pol, slowlogCounts(g, m.pol), standing, now) {
+		if j.Known && j.Severity > 0 {
+			findings = append(findings, j.Finding)
+		}
+	}
+	remedies := map[string]policies.Action{}
+	for _, t := range policies.TriageReplication(g, now) {
+		remedies[t.Node] = t.Remedy
+	}
+	return findings, faultsOf(g, findings, remedies)
+}
+
+// slowlogCounts counts the slow commands of the window by their own times: one probe is enough.
+func slowlogCounts(g policies.Group, p policies.Policy) map[string]policies.Counts {
+	out := map[string]policies.Counts{}
+	for _, s := range g.Snapshots {
+		if !s.Slowlog.Known || !s.ServerTime.Known {
+			continue
+		}
+		var n int64
+		for _, e := range s.Slowlog.Entries {
+			if s.ServerTime.V-e.Unix <= int64(p.Slowlog.Window/time.Second) {
+				n++
+			}
+		}
+		out[s.Node] = policies.Counts{Slowlog: policies.Known(n)}
+	}
+	return out
+}
+
+// confirm looks twice. A first look without a critical fault settles it; two that differ are followed by more, up to five.
+func (m *Machine) confirm(ctx context.Context) look {
+	first := m.probeAll(ctx)
+	findings, faults := m.judge(first, time.Now())
+	l := look{group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
+	for range 4 {
+		if len(l.faults) == 0 && len(l.agreed) == 0 {
+			break
+		}
+		if wait(ctx, lookGap) != nil {
+			break
+		}
+		next := m.probeAll(ctx)
+		before := l.faults
+		l.earlier, l.group, l.at = l.group, next, time.Now()
+		l.findings, l.faults = m.judge(next, l.at)
+		l.agreed = map[string]bool{}
+		for _, f := range l.faults {
+			for _, o := range before {
+				if f.same(o) {
+					l.agreed[f.key()] = true
+				}
+			}
+		}
+		if len(l.agreed) == len(l.faults) {
+			break
+		}
+	}
+	m.diagnose(ctx, &l)
+	return l
+}
+
+// diagnose asks where the memory is, with the estimate of a replica in step where there is one.
+func (m *Machine) diagnose(ctx context.Context, l *look) {
+	l.memory, l.estimate = map[string]policies.MemoryDiagnosis{}, map[string]string{}
+	for i, f := range l.faults {
+		if f.Metric != policies.MetricUsedMemory {
+			continue
+		}
+		s, _ := l.group.Of(f.Node)
+		keys, bytes, method := m.expiredByReplica(ctx, l.group, s)
+		d := policies.DiagnoseMemory(s, m.pol, keys, bytes)
+		d.Method = method
+		l.memory[f.Node] = d
+		if d.Known {
+			l.faults[i].Cause = d.Cause
+			for k := range l.findings {
+				if l.findings[k].Metric == f.Metric && l.findings[k].Node == f.Node {
+					l.findings[k].Cause = d.Cause
+				}
+			}
+		}
+	}
+}
+
+// countBudget bounds the count on a replica, so that the evidence is still fresh after it.
+const countBudget = 1500 * time.Millisecond
+
+// expiredByReplica counts the expired keys of a master on a replica of it that is in step: nothing is deleted there, and DBSIZE
+// less the keys that SCAN returns is exact. Unknown without such a replica.
+func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master policies.Snapshot) (keys, bytes policies.Opt[int64], method string) {
+	if master.Volatile().Or(0) == 0 {
+		return policies.Known(int64(0)), policies.Known(int64(0)), "no key has a TTL"
+	}
+	for _, s := range g.Snapshots {
+		r := s.Replication
+		inStep := s.Reach == policies.ReachUp && r.Role == policies.RoleReplica && r.LinkUp.Or(false) &&
+			r.ReplID == master.Replication.ReplID && !r.SyncInProgress.Or(true)
+		if !inStep {
+			continue
+		}
+		c, err := m.probers[s.Node].CountLive(ctx, probe.CountOptions{Budget: countBudget})
+		if err != nil {
+			m.log.Warn("expired keys could not be counted", "node", s.Node, "err", err)
+			continue
+		}
+		keys = c.Expired()
+		if keys.Known && c.MeanSize.Known {
+			bytes = policies.Known(int64(float64(keys.V) * c.MeanSize.V))
+		}
+		return keys, bytes, "about: DBSIZE less the keys alive on " + s.Node
+	}
+	return keys, bytes, "not known without acting: no replica in step to count on"
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

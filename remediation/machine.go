@@ -1,0 +1,483 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// Machine works the faults of one instance, one after another, from one goroutine. Its states and events are in transitions.
+type Machine struct {
+	h       *Healer
+	in      policies.Instance
+	pol     policies.Policy
+	probers map[string]Prober
+	log     *slog.Logger
+	life    *lifecycle
+	wake    chan struct{}
+
+	mu        sync.Mutex                 // guards what follows; the goroutine of the Machine is its only writer, but for alarms
+	alarms    map[policies.Metric]string // newest alarm id by metric
+	incidents map[string]*incident       // open ones, by fault key
+	since     time.Time
+	rtts      map[string]time.Duration // calm round trips, by node
+}
+
+// incident is one open fault with what was decided about it.
+type incident struct {
+	id        string
+	fault     fault
+	since     time.Time
+	resting   policies.State // held, escalated or cooldown
+	signature string         // what was decided: cause and who denied
+	record    string         // newest journal record
+	watch     time.Time      // in cooldown: when to look whether it stayed so
+	given     policies.Cause // the cause for which the server does not support the remedy; empty: it was not refused
+}
+
+// watchFor is how long a repair is watched for staying so.
+const watchFor = 10 * time.Second
+
+func newMachine(h *Healer, i policies.Instance) *Machine {
+	m := &Machine{
+		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
+		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, incidents: map[string]*incident{},
+		since: time.Now(), rtts: map[string]time.Duration{},
+	}
+	m.life = newLifecycle(func(from, to policies.State, e event) {
+		m.log.Info("state changed", "from", from, "to", to, "reason", e)
+		m.mu.Lock()
+		m.since = time.Now()
+		m.mu.Unlock()
+		m.save()
+	})
+	return m
+}
+
+// hint wakes the Machine; any number of hints before it looks are one.
+func (m *Machine) hint(a policies.Alarm) {
+	if !a.IsResolved() && a.ID != "" {
+		m.mu.Lock()
+		m.alarms[a.Metric] = a.ID
+		m.mu.Unlock()
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (m *Machine) run(ctx context.Context) error {
+	m.save()
+	pace := max(time.Second, m.h.opt.Config.Agent.Interval)
+	look := time.NewTicker(pace)
+	defer look.Stop()
+	settings := time.NewTicker(500 * time.Millisecond)
+	defer settings.Stop()
+	controls := ""
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.wake:
+			err = m.round(ctx, true)
+		case <-look.C:
+			if m.open() > 0 {
+				err = m.round(ctx, false)
+			}
+		case <-settings.C:
+			if now := m.controls(ctx); now != controls {
+				controls = now
+				m.save()
+				if m.open() > 0 {
+					err = m.round(ctx, false)
+				}
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			m.log.Error("round failed", "err", err)
+		}
+	}
+}
+
+// controls is a text that changes when a person changes a runtime setting of this instance.
+func (m *Machine) controls(ctx context.Context) string {
+	now := time.Now()
+	grants, err := m.h.opt.Journal.Live(ctx, now)
+	if err != nil {
+		return "unreadable"
+	}
+	grants = slices.DeleteFunc(grants, func(g policies.LiveGrant) bool { return g.Instance != m.in.Name })
+	pause, paused, _ := m.h.opt.Journal.Paused(ctx, m.in.Name, now)
+	return fmt.Sprint(grants, paused, pause.At)
+}
+
+// open counts the open incidents, the repairs under watch included.
+func (m *Machine) open() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.incidents)
+}
+
+// inTrouble reports whether an incident is open that is not repaired.
+func (m *Machine) inTrouble() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.incidents {
+		if i.resting != policies.StateCooldown {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) isOpen(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.incidents[key] != nil
+}
+
+// round looks, closes what is gone, and works what is open: one fault after another, so that one that is held or
+// escalated never keeps another waiting. hinted says that an alarm asked for it.
+func (m *Machine) round(ctx context.Context, hinted bool) error {
+	if m.life.state() == policies.StateIdle {
+		if err := m.life.to(ctx, eventSuspect); err != nil {
+			return err
+		}
+	}
+	l := m.confirm(ctx)
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), m.settle(ctx))
+	}
+	m.closeGone(ctx, l)
+	if hinted && len(l.faults) == 0 && m.open() == 0 {
+		m.h.say(m.in.Name, "refuted: our own probe finds no critical fault")
+	}
+	for _, f := range l.faults {
+		if !l.agreed[f.key()] {
+			continue
+		}
+		if err := m.work(ctx, l, f); err != nil {
+			return errors.Join(err, m.settle(ctx))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	m.learnCalm(l)
+	return m.settle(ctx)
+}
+
+// closeGone ends the incidents whose fault is gone. A node that cannot be read proves nothing.
+func (m *Machine) closeGone(ctx context.Context, l look) {
+	for key, inc := range m.openIncidents() {
+		if slices.ContainsFunc(l.faults, func(f fault) bool { return f.key() == key }) || !m.provenGone(l, inc) {
+			continue
+		}
+		if inc.resting == policies.StateCooldown && time.Now().Before(inc.watch) {
+			continue
+		}
+		m.close(ctx, key, inc)
+	}
+}
+
+func (m *Machine) close(ctx context.Context, key string, inc *incident) {
+	text := "gone by itself or by a person"
+	if inc.resting == policies.StateCooldown {
+		text = fmt.Sprintf("still well %s after the repair", watchFor)
+	}
+	m.note(ctx, inc, text, nil)
+	m.h.say(m.in.Name, "resolved: %s on %s (%s): %s", inc.fault.Metric, inc.fault.Node, inc.fault.Cause, text)
+	m.mu.Lock()
+	delete(m.incidents, key)
+	m.mu.Unlock()
+	m.save()
+}
+
+// provenGone reports whether the node of the incident, and of a replica its master, answered: silence is not health.
+func (m *Machine) provenGone(l look, inc *incident) bool {
+	s, ok := l.group.Of(inc.fault.Node)
+	if !ok || s.Reach != policies.ReachUp {
+		return false
+	}
+	if inc.fault.Metric != policies.MetricReplication {
+		return true
+	}
+	master, _ := l.group.Of(m.in.Master().Name)
+	return master.Reach.Answers()
+}
+
+// openIncidents is a copy of the open incidents.
+func (m *Machine) openIncidents() map[string]*incident {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.incidents)
+}
+
+// work decides about one confirmed fault, and acts when every guard allows.
+func (m *Machine) work(ctx context.Context, l look, f fault) error {
+	inc := m.incidentOf(ctx, f)
+	if inc.given != "" && inc.given == f.Cause {
+		return nil // the server does not support the remedy: only another cause changes that
+	}
+	for range 3 { // an action whose effect did not show is planned again; the guards decide how often
+		req := request{fault: f, since: inc.since}
+		p := m.plan(ctx, l, req)
+		if sig := signature(f, p); sig == inc.signature && (p == nil || !p.Permitted) {
+			return nil // decided before, and nothing has changed
+		} else {
+			inc.signature = sig
+		}
+		if err := m.toPlanning(ctx); err != nil {
+			return err
+		}
+		m.h.say(m.in.Name, "diagnosis: %s: %s", f.Cause, f.Msg)
+		if p == nil || !p.Permitted {
+			return m.refuse(ctx, l, inc, p)
+		}
+		again, err := m.act(ctx, l, inc, p, req)
+		if err != nil || !again || ctx.Err() != nil {
+			return err
+		}
+		if l, f, again = m.lookAgain(ctx, inc); !again {
+			return nil
+		}
+	}
+	return nil
+}
+
+// lookAgain confirms anew after an action that did not help.
+func (m *Machine) lookAgain(ctx context.Context, inc *incident) (look, fault, bool) {
+	l := m.confirm(ctx)
+	for _, f := range l.faults {
+		if f.key() == inc.fault.key() && l.agreed[f.key()] {
+			m.mu.Lock()
+			inc.fault = f
+			m.mu.Unlock()
+			return l, f, true
+		}
+	}
+	return l, fault{}, false
+}
+
+// signature is what a decision rests on: while it stays the same, nothing new is said, written or done.
+func signature(f fault, p *policies.Plan) string {
+	if p == nil {
+		return string(f.Cause)
+	}
+	denied := make([]string, len(p.DeniedBy))
+	for i, g := range p.DeniedBy {
+		denied[i] = string(g)
+	}
+	slices.Sort(denied)
+	return string(f.Cause) + ":" + string(p.Mode) + ":" + strings.Join(denied, ",")
+}
+
+// incidentOf finds the open incident of a fault, or opens one. A fault that is back after its repair is a new incident.
+func (m *Machine) incidentOf(ctx context.Context, f fault) *incident {
+	m.mu.Lock()
+	inc := m.incidents[f.key()]
+	m.mu.Unlock()
+	if inc != nil && inc.resting == policies.StateCooldown {
+		m.note(ctx, inc, "the fault came back: "+f.Msg, nil)
+		inc = nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if inc == nil {
+		inc = &incident{id: m.h.opt.NewID(), since: time.Now(), resting: policies.StateHeld}
+		m.incidents[f.key()] = inc
+	}
+	inc.fault = f
+	return inc
+}
+
+// toPlanning takes the path to planning from wherever the Machine rests.
+func (m *Machine) toPlanning(ctx context.Context) error {
+	var path []event
+	switch m.life.state() {
+	case policies.StateConfirming:
+		path = []event{eventConfirm}
+	case policies.StateHeld:
+		path = []event{eventAsk}
+	case policies.StateIdle, policies.StateCooldown, policies.StateEscalated:
+		path = []event{eventSuspect, eventConfirm}
+	case policies.StateVerifying:
+		path = []event{eventNext}
+	}
+	return m.drive(ctx, path...)
+}
+
+func (m *Machine) drive(ctx context.Context, path ...event) error {
+	for _, e := range path {
+		if err := m.life.to(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse writes down and says why nothing is done.
+func (m *Machine) refuse(ctx context.Context, l look, inc *incident, p *policies.Plan) error {
+	rec := m.record(l, inc, p)
+	held := p != nil && p.Held()
+	switch {
+	case p == nil:
+		rec.Outcome, rec.Error = policies.OutcomeDenied, "no action cures "+string(cmpCause(inc.fault))+": "+inc.fault.Msg
+		m.h.say(m.in.Name, "escalated: no action cures %s on %s: a person is needed", cmpCause(inc.fault), inc.fault.Node)
+	case onlyMode(p):
+		rec.Outcome = policies.OutcomePlanned
+		m.h.say(m.in.Name, "plan (%s): %s", p.Mode, describe(p))
+	default:
+		rec.Outcome = policies.OutcomeDenied
+		verb := "escalated"
+		if held {
+			verb = "held"
+		}
+		m.h.say(m.in.Name, "plan (%s): %s", p.Mode, describe(p))
+		m.h.say(m.in.Name, "%s: %s", verb, denials(p))
+	}
+	m.write(ctx, inc, rec)
+	state, e := policies.StateEscalated, eventEscalate
+	if held {
+		state, e = policies.StateHeld, eventHold
+	}
+	m.rest(inc, state)
+	return m.life.to(ctx, e)
+}
+
+// onlyMode reports a plan that nothing but the dry run stops.
+func onlyMode(p *policies.Plan) bool {
+	return len(p.DeniedBy) == 1 && p.DeniedBy[0] == policies.GuardMode
+}
+
+func cmpCause(f fault) policies.Cause {
+	if f.Cause == "" {
+		return policies.Cause(f.Metric)
+	}
+	return f.Cause
+}
+
+func describe(p *policies.Plan) string {
+	s := fmt.Sprintf("%s on %s: %s", p.Action, p.Node, commandText(p.Commands[0]))
+	switch {
+	case p.Expect.Resync != "":
+		s += fmt.Sprintf(", a %s resync", p.Expect.Resync)
+	case p.Expect.ExpiredKeys.Known:
+		s += fmt.Sprintf(", about %d expired keys", p.Expect.ExpiredKeys.V)
+	case p.Action == policies.ReclaimExpired:
+		s += ", how many keys have expired is not known without acting"
+	}
+	return s
+}
+
+// record is the journal record of a decision about an incident.
+func (m *Machine) record(l look, inc *incident, p *policies.Plan) policies.Record {
+	f := inc.fault
+	m.mu.Lock()
+	alarm := m.alarms[f.Metric]
+	m.mu.Unlock()
+	r := policies.Record{
+		Incident: inc.id, Alarm: alarm, Instance: m.in.Name, Node: f.Node, Trigger: m.h.opt.Trigger, Mode: policies.DryRun,
+		At: time.Now().UTC(), Metric: f.Metric, Cause: cmpCause(f), Guards: []policies.Ruling{}, DeniedBy: []policies.Guard{},
+		Commands: []policies.CommandRecord{}, Before: m.evidence(l, f), Operator: m.h.opt.Operator,
+	}
+	if p != nil {
+		r.Action, r.Mode, r.Guards, r.DeniedBy, r.Planned, r.Expect = p.Action, p.Mode, p.Guards, p.DeniedBy, p.Commands, p.Expect
+	}
+	return r
+}
+
+// write keeps a decision that sends nothing. Without it nothing is lost but the record, and that is said aloud.
+func (m *Machine) write(ctx context.Context, inc *incident, r policies.Record) {
+	if m.h.opt.Journal == nil {
+		return
+	}
+	id, err := m.h.opt.Journal.Begin(ctx, r)
+	if err != nil {
+		m.log.Error("decision could not be journalled", "incident", inc.id, "err", err)
+		return
+	}
+	inc.record = id
+}
+
+func (m *Machine) note(ctx context.Context, inc *incident, text string, data map[string]any) {
+	if inc.record == "" || m.h.opt.Journal == nil {
+		return
+	}
+	if err := m.h.opt.Journal.Note(ctx, inc.record, policies.Note{At: time.Now(), Text: text, Data: data}); err != nil {
+		m.log.Error("note could not be journalled", "incident", inc.id, "err", err)
+	}
+}
+
+func (m *Machine) rest(inc *incident, s policies.State) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	inc.resting = s
+}
+
+// settle brings the state of the Machine to what its open incidents mean: a person is needed, a plan is held, a repair is
+// watched, or nothing is open.
+func (m *Machine) settle(ctx context.Context) error {
+	defer m.save()
+	want := m.resting()
+	switch now := m.life.state(); {
+	case now == want:
+		return nil
+	case now == policies.StateConfirming && want == policies.StateIdle:
+		return m.life.to(ctx, eventRefute)
+	case want == policies.StateIdle, want == policies.StateCooldown:
+		return m.life.to(ctx, eventClear) // a repair goes on being watched
+	case want == policies.StateHeld:
+		return errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventHold))
+	}
+	return errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventEscalate))
+}
+
+func (m *Machine) resting() policies.State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	states := map[policies.State]bool{}
+	for _, i := range m.incidents {
+		states[i.resting] = true
+	}
+	for _, s := range []policies.State{policies.StateEscalated, policies.StateHeld, policies.StateCooldown} {
+		if states[s] {
+			return s
+		}
+	}
+	return policies.StateIdle
+}
+
+// learnCalm keeps the round trips of a time without faults.
+func (m *Machine) learnCalm(l look) {
+	if len(l.faults) > 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range l.group.Snapshots {
+		if s.RTT > 0 {
+			old := m.rtts[s.Node]
+			if old == 0 {
+				old = s.RTT
+			}
+			m.rtts[s.Node] = (old*7 + s.RTT) / 8
+		}
+	}
+}
+
+func (m *Machine) calm(node string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rtts[node]
+}

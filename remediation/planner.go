@@ -1,0 +1,195 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// request is what a plan is made for.
+type request struct {
+	fault     fault
+	since     time.Time         // when our own probe first saw the fault; zero: unknown
+	planned   policies.Snapshot // the target when the plan was made; zero: it is being made now
+	record    string            // the journal record under way; empty: none
+	hand      bool              // a person asked for live repair by hand
+	allowLost string            // the node whose own writes a person gives up
+}
+
+// plan makes the plan that cures the fault and asks every guard; nil where no action cures it.
+func (m *Machine) plan(ctx context.Context, l look, r request) *policies.Plan {
+	switch r.fault.remedy {
+	case policies.ReattachReplica:
+		return m.planReattach(ctx, l, r)
+	case policies.ReclaimExpired:
+		return m.planReclaim(ctx, l, r)
+	}
+	return nil
+}
+
+func (m *Machine) planReattach(ctx context.Context, l look, r request) *policies.Plan {
+	xn, _ := m.in.Node(r.fault.Node)
+	mn := m.in.Master()
+	x, _ := l.group.Of(xn.Name)
+	mast, _ := l.group.Of(mn.Name)
+	earlier, _ := l.earlier.Of(mn.Name)
+	f := policies.ReattachFacts{
+		Facts: m.facts(ctx, l, r, policies.ReattachReplica, x, "replicaof"),
+		X:     x, M: mast, XNode: xn, MNode: mn, Group: l.group, EarlierM: earlier,
+		OldX: m.h.remembered(m.in.Name, xn.Name), OldM: m.h.remembered(m.in.Name, mn.Name),
+		Predicted: policies.PredictResync(x.Replication, mast.Replication),
+		AllowLost: r.allowLost != "" && r.allowLost == xn.Name,
+	}
+	f.Evidence = []policies.Snapshot{x, mast}
+	f.SentinelNodes = []policies.Snapshot{x, mast}
+	p := &policies.Plan{
+		Action: policies.ReattachReplica, Node: xn.Name, Mode: f.Mode, Cause: r.fault.Cause,
+		Commands: [][]string{{"REPLICAOF", mn.Peer().Host, strconv.Itoa(mn.Peer().Port)}},
+		Guards:   policies.ReattachGuards(f),
+		Expect:   policies.Expect{Resync: f.Predicted, Bytes: transfer(f)},
+	}
+	p.Decide()
+	return p
+}
+
+// transfer is about how much the master has to send.
+func transfer(f policies.ReattachFacts) policies.Opt[int64] {
+	if f.Predicted == policies.ResyncFull {
+		return f.M.Memory.Dataset
+	}
+	a, b := f.M.Replication.Offset, f.X.Replication.ReplicaOffset
+	if !a.Known || !b.Known {
+		return policies.Opt[int64]{}
+	}
+	return policies.Known(max(0, a.V-b.V))
+}
+
+func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.Plan {
+	s, _ := l.group.Of(r.fault.Node)
+	f := policies.ReclaimFacts{
+		Facts: m.facts(ctx, l, r, policies.ReclaimExpired, s, "scan", "select"),
+		M:     s, Diagnosis: l.memory[r.fault.Node], CalmRTT: m.calm(r.fault.Node),
+	}
+	f.Evidence = []policies.Snapshot{s}
+	d := f.Diagnosis
+	known := d.Expired.Known
+	p := &policies.Plan{
+		Action: policies.ReclaimExpired, Node: r.fault.Node, Mode: f.Mode, Cause: r.fault.Cause,
+		Commands: [][]string{{"SCAN", "cursor", "COUNT", "n"}},
+		Guards:   policies.ReclaimGuards(f),
+		Expect:   policies.Expect{ExpiredKeys: d.Expired, Bytes: d.ExpiredBytes, Known: &known, Method: d.Method},
+	}
+	p.Decide()
+	return p
+}
+
+// facts gathers what every action's guards ask. What cannot be read is left unknown, which denies.
+func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Action, target policies.Snapshot, commands ...string) policies.Facts {
+	now := time.Now()
+	f := policies.Facts{
+		Now: now, Instance: m.in, Policy: m.pol, Action: a, Target: target, Planned: target,
+		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now),
+		MaxRunning: m.h.opt.Config.Budget.ConcurrentActions, MaxFull: m.h.opt.Config.Budget.FullResyncs, Storm: m.h.opt.Config.Budget.Storm,
+	}
+	if r.planned.RunID != "" {
+		f.Planned = r.planned
+	}
+	f.OtherTrouble, f.Others = m.h.trouble(m.in.Name, now)
+	f.ControlErr = m.readJournal(ctx, &f, r)
+	return f
+}
+
+// readJournal fills in what the journal's file holds: modes, pauses, breakers, what ran and what runs.
+func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request) error {
+	j := m.h.opt.Journal
+	if j == nil {
+		return cmpErr(m.h.opt.JournalErr, errors.New("no journal"))
+	}
+	grants, err := j.Live(ctx, f.Now)
+	if err != nil {
+		return err
+	}
+	f.Mode, f.ModeReason = policies.ModeOf(m.in, f.Action, grants, m.h.opt.DryRun, f.Now)
+	if r.hand && !m.h.opt.DryRun {
+		f.Mode, f.ModeReason = policies.Live, "asked for by hand with --live --yes"
+	}
+	pause, paused, err := j.Paused(ctx, m.in.Name, f.Now)
+	if err != nil {
+		return err
+	}
+	if paused {
+		f.Paused = cmpText(pause.Reason, "no reason given") + " (by " + pause.By + ")"
+	}
+	if f.Breaker, err = m.h.breakers.state(breakerName(m.in.Name, f.Action), f.Now); err != nil {
+		return err
+	}
+	if f.FleetBreaker, err = m.h.breakers.state(fleetBreakerName(f.Action), f.Now); err != nil {
+		return err
+	}
+	return m.readHistory(ctx, f, r)
+}
+
+// readHistory fills in what ran here before and what runs in the fleet now.
+func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request) error {
+	j := m.h.opt.Journal
+	last, found, err := j.LastFinished(ctx, m.in.Name, f.Action)
+	if err != nil {
+		return err
+	}
+	if found {
+		f.LastFinished = last.Finished
+	}
+	if f.Undone, err = j.SucceededSince(ctx, m.in.Name, f.Action, r.fault.Node, f.Now.Add(-time.Hour)); err != nil {
+		return err
+	}
+	running, err := j.RunningLive(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range running {
+		// Two that begin at once both see the other: the one whose record came first goes on.
+		if o.ID == r.record || r.record != "" && o.ID > r.record && o.Instance != m.in.Name {
+			continue
+		}
+		f.Running++
+		if o.Expect.Resync == policies.ResyncFull {
+			f.FullResyncs++
+		}
+		if o.Instance == m.in.Name {
+			f.RunningHere = string(o.Action) + " " + o.ID
+		}
+	}
+	return nil
+}
+
+func cmpErr(err, fallback error) error {
+	if err != nil {
+		return err
+	}
+	return fallback
+}
+
+func cmpText(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+// commandText is a command as a person would type it.
+func commandText(args []string) string { return strings.Join(args, " ") }
+
+// denials lists who denied and why, for a console line.
+func denials(p *policies.Plan) string {
+	var parts []string
+	for _, r := range p.Guards {
+		if r.Denied() {
+			parts = append(parts, string(r.Guard)+": "+r.Reason)
+		}
+	}
+	return strings.Join(parts, "; ")
+}

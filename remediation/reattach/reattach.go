@@ -1,0 +1,136 @@
+// Package reattach puts a replica back under its master by REPLICAOF and proves that it is there. It decides nothing:
+// the guards were asked before.
+package reattach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// Conn is the connection to the replica that the command goes through.
+type Conn interface {
+	ReplicaOf(ctx context.Context, master policies.Address) (reply string, err error)
+}
+
+// ErrNothingHappened is the server's answer that it follows that master already: REPLICAOF is a no-op then, whatever
+// the state of the link, on all versions.
+var ErrNothingHappened = errors.New("the replica already follows that master: nothing happened")
+
+// Send sends REPLICAOF once. A timeout is returned as it is: the command may have been carried out, and Verify tells.
+func Send(ctx context.Context, c Conn, master policies.Address) error {
+	reply, err := c.ReplicaOf(ctx, master)
+	switch {
+	case err != nil:
+		return fmt.Errorf("REPLICAOF %s: %w", master, err)
+	case strings.HasPrefix(reply, "OK Already connected"):
+		return ErrNothingHappened
+	case reply != "OK":
+		return fmt.Errorf("REPLICAOF %s: the server answered %.80q, want OK", master, reply)
+	}
+	return nil
+}
+
+// Verify waits until the replica is in step with its master. It follows progress: a copy may take as long as it moves.
+type Verify struct {
+	Replica, Master func(ctx context.Context) policies.Snapshot
+	ReplicaNode     policies.Node
+	MasterNode      policies.Node
+	Every           time.Duration // between two looks; 0: 100 ms
+	Stall           time.Duration // no progress for so long is a failure; 0: 30 s
+}
+
+// Proof is what a verification saw last.
+type Proof struct {
+	Replica, Master policies.Snapshot
+	LinkUpAfter     time.Duration
+	Attached        bool
+	Why             string // of a failure
+}
+
+// Run looks until the replica is attached, stands still for Stall, or ctx ends.
+func (v Verify) Run(ctx context.Context) (Proof, error) {
+	every, stall := v.Every, v.Stall
+	if every == 0 {
+		every = 100 * time.Millisecond
+	}
+	if stall == 0 {
+		stall = 30 * time.Second
+	}
+	start := time.Now()
+	moved, seen := start, ""
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		// The replica is read before its master, or its lag could come out negative.
+		p := Proof{Replica: v.Replica(ctx)}
+		p.Master = v.Master(ctx)
+		p.Why = Attached(p.Replica, p.Master)
+		p.Attached, p.LinkUpAfter = p.Why == "", time.Since(start)
+		if p.Attached {
+			return p, nil
+		}
+		if mark := progress(p.Replica, p.Master); mark != seen {
+			moved, seen = time.Now(), mark
+		}
+		if time.Since(moved) > stall {
+			return p, fmt.Errorf("%s did not come up under %s: %s, and nothing moved for %s", v.ReplicaNode.Name, v.MasterNode.Name, p.Why, stall)
+		}
+		select {
+		case <-ctx.Done():
+			return p, fmt.Errorf("wait for %s to come up under %s: %w (%s)", v.ReplicaNode.Name, v.MasterNode.Name, ctx.Err(), p.Why)
+		case <-tick.C:
+		}
+	}
+}
+
+// Attached returns "" when the replica is in step with the master, or what is missing.
+func Attached(x, m policies.Snapshot) string {
+	r := x.Replication
+	switch {
+	case x.Reach != policies.ReachUp:
+		return fmt.Sprintf("the replica cannot be read (%s)", x.Reach)
+	case m.Reach != policies.ReachUp:
+		return fmt.Sprintf("the master cannot be read (%s)", m.Reach)
+	case m.Replication.Role != policies.RoleMaster:
+		return "the master is no longer a master"
+	case r.Role != policies.RoleReplica:
+		return "the node is still a master"
+	case !r.LinkUp.Or(false):
+		return "the link is down, state " + r.LinkState
+	case r.ReplID.None() || r.ReplID != m.Replication.ReplID:
+		return "the replication ids differ"
+	case !listed(m):
+		return "the master does not list it online"
+	}
+	return ""
+}
+
+// listed reports whether the master shows a replica online. Which line is this one's cannot be told by address where
+// replica-announce-ip or a NAT lies between; the ids and offsets have to agree besides.
+func listed(m policies.Snapshot) bool {
+	for _, l := range m.Replication.Replicas {
+		if l.State == "online" {
+			return true
+		}
+	}
+	return false
+}
+
+// progress is a text that changes while a copy moves: the states, the bytes left, the time of the last byte, what the
+// master shows.
+func progress(x, m policies.Snapshot) string {
+	r := x.Replication
+	s := fmt.Sprint(x.Reach, r.Role, r.LinkState, r.SyncInProgress, r.SyncLeftBytes, r.ReplicaOffset, x.Loading)
+	if r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(99) <= 2 {
+		s += fmt.Sprint(x.At.Unix()) // bytes came in within the last two seconds
+	}
+	for _, l := range m.Replication.Replicas {
+		s += l.State
+	}
+	return s
+}

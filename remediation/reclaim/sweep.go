@@ -1,0 +1,316 @@
+// Package reclaim deletes expired keys by visiting them: a plain SCAN on a master deletes each expired key that it
+// meets (Redis 6.0 to 8.0, Valkey 8.1 and 9.1, also when memory is full). It paces itself by the length of one call.
+package reclaim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// Conn is the connection that a sweep writes through.
+type Conn interface {
+	Select(ctx context.Context, db int) error
+	Scan(ctx context.Context, cursor uint64, count int64) (next uint64, err error)
+	Ping(ctx context.Context) error
+}
+
+// Sweep is one pass over every DB of a master that holds keys with a TTL.
+type Sweep struct {
+	Conn   Conn
+	Pace   policies.Reclaim
+	Target int64 // bytes counted against maxmemory at which to stop
+	// Look reads the master on a connection of its own.
+	Look func(ctx context.Context) policies.Snapshot
+	// Permit is asked about once a second; an error stops the sweep and says why.
+	Permit func(ctx context.Context) error
+	// Progress is told about once a second; may be nil.
+	Progress func(Result)
+}
+
+// Stop says why a sweep ended.
+type Stop string
+
+// The ends of a sweep.
+const (
+	StopDone     Stop = "done"     // every DB was visited once
+	StopTarget   Stop = "target"   // memory is at the target
+	StopDeadline Stop = "deadline" // max_duration is over
+	StopSlowCall Stop = "slow-call"
+	StopNothing  Stop = "nothing" // the first pass brought nothing
+	StopChanged  Stop = "changed" // no longer the same server, or no longer a master
+	StopBusy     Stop = "busy"    // it saves, rewrites or copies now
+	StopDenied   Stop = "denied"  // a guard denies now: pause, revoked live, ...
+	StopError    Stop = "error"
+	StopCancel   Stop = "cancelled" // our own process ends
+)
+
+// Result is what a sweep did.
+type Result struct {
+	Stop    Stop
+	Detail  string
+	Calls   int64
+	Visited int64         // keys visited, by COUNT: about
+	Keys    int64         // rise of expired_keys, what the server's own cycle deleted meanwhile included
+	Bytes   int64         // fall of the memory counted against maxmemory; negative: it grew
+	Longest time.Duration // one call, without the round trip
+	Took    time.Duration
+	PerDB   map[int]int64 // visited
+	Before  policies.Snapshot
+	After   policies.Snapshot
+}
+
+const (
+	firstCount = 100 // COUNT of the first call
+	leastCount = 10
+	mostCount  = 10000
+	leastPause = time.Millisecond
+	lookEvery  = 250 * time.Millisecond
+	permitEach = time.Second
+	// A first pass over this many keys, or a tenth of all, that deletes nothing ends the sweep.
+	firstPass = 100_000
+)
+
+// run is the state of a sweep under way.
+type run struct {
+	*Sweep
+	r        Result
+	start    time.Time
+	looked   time.Time
+	asked    time.Time
+	count    int64
+	floor    time.Duration // the round trip, to be taken off a call
+	lag      int64         // the largest replica lag at the start
+	slowdown int64         // factor on the pause while replicas fall behind
+}
+
+// errStop ends the loops; the reason is in the Result.
+var errStop = errors.New("stop")
+
+// Run sweeps until it is done or has to stop. before is the snapshot on which the plan rests. The error is what went
+// wrong with the connection; every other end is in Stop.
+func (s *Sweep) Run(ctx context.Context, before policies.Snapshot) (Result, error) {
+	r := &run{Sweep: s, count: firstCount, slowdown: 1, start: time.Now()}
+	r.looked, r.asked = r.start, r.start
+	r.r = Result{Before: before, After: before, PerDB: map[int]int64{}}
+	r.lag = lag(before)
+	err := r.all(ctx)
+	if err == nil {
+		r.end(StopDone, "every DB was visited once")
+	}
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	if err != nil {
+		r.end(StopError, "%v", err)
+		if ctx.Err() != nil {
+			r.end(StopCancel, "the process is stopping")
+			err = nil
+		}
+	}
+	r.final(context.WithoutCancel(ctx))
+	return r.r, err
+}
+
+// end records why the sweep ends.
+func (r *run) end(s Stop, format string, a ...any) error {
+	r.r.Stop, r.r.Detail = s, fmt.Sprintf(format, a...)
+	return errStop
+}
+
+func (r *run) all(ctx context.Context) error {
+	if err := r.measureRoundTrip(ctx); err != nil {
+		return err
+	}
+	for _, db := range r.r.Before.DBs {
+		if db.Expires == 0 {
+			continue
+		}
+		if err := r.Conn.Select(ctx, db.Index); err != nil {
+			return fmt.Errorf("select DB %d: %w", db.Index, err)
+		}
+		if err := r.db(ctx, db.Index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureRoundTrip takes the shortest of a few calls that cost the server nothing.
+func (r *run) measureRoundTrip(ctx context.Context) error {
+	for range 5 {
+		t := time.Now()
+		if err := r.Conn.Ping(ctx); err != nil {
+			return fmt.Errorf("measure the round trip: %w", err)
+		}
+		if d := time.Since(t); r.floor == 0 || d < r.floor {
+			r.floor = d
+		}
+	}
+	return nil
+}
+
+func (r *run) db(ctx context.Context, db int) error {
+	var cursor uint64
+	for {
+		t := time.Now()
+		next, err := r.Conn.Scan(ctx, cursor, r.count)
+		if err != nil {
+			return fmt.Errorf("SCAN in DB %d: %w", db, err)
+		}
+		call := max(0, time.Since(t)-r.floor)
+		r.r.Calls++
+		r.r.Visited += r.count
+		r.r.PerDB[db] += r.count
+		r.r.Longest = max(r.r.Longest, call)
+		if call > r.Pace.AbortCall {
+			return r.end(StopSlowCall, "one call took %s, remediation.reclaim-expired.abort_call is %s", call.Round(time.Microsecond), r.Pace.AbortCall)
+		}
+		if err := r.check(ctx); err != nil {
+			return err
+		}
+		if next == 0 {
+			return nil
+		}
+		cursor = next
+		pause := Pause(call, float64(r.Pace.Duty)/100) * time.Duration(r.slowdown)
+		r.count = NextCount(r.count, call, r.Pace.CallP99)
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// NextCount doubles COUNT while a call stays under the target and halves it when over.
+func NextCount(count int64, call, target time.Duration) int64 {
+	switch {
+	case call > target:
+		return max(leastCount, count/2)
+	case call < target/2:
+		return min(mostCount, count*2)
+	}
+	return count
+}
+
+// Pause keeps the calls to their share of time (0 to 1), and is never shorter than leastPause.
+func Pause(call time.Duration, duty float64) time.Duration {
+	if duty <= 0 || duty >= 1 {
+		return leastPause
+	}
+	return max(leastPause, time.Duration(float64(call)*(1-duty)/duty))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// check looks at the master a few times a second and asks for permission once a second.
+func (r *run) check(ctx context.Context) error {
+	now := time.Now()
+	if now.Sub(r.start) > r.Pace.MaxDuration {
+		return r.end(StopDeadline, "remediation.reclaim-expired.max_duration of %s is over", r.Pace.MaxDuration)
+	}
+	if now.Sub(r.looked) >= lookEvery {
+		r.looked = now
+		if err := r.look(ctx); err != nil {
+			return err
+		}
+	}
+	if now.Sub(r.asked) >= permitEach {
+		r.asked = now
+		if err := r.Permit(ctx); err != nil {
+			return r.end(StopDenied, "%v", err)
+		}
+		if r.Progress != nil {
+			r.Progress(r.r)
+		}
+	}
+	return nil
+}
+
+func (r *run) look(ctx context.Context) error {
+	s := r.Look(ctx)
+	if s.Reach != policies.ReachUp {
+		return r.end(StopChanged, "the master cannot be read (%s): %s", s.Reach, s.Err)
+	}
+	if err := r.judge(s); err != nil {
+		return err
+	}
+	r.r.After = s
+	r.tally()
+	if counted := s.Memory.Counted(); counted.Known && counted.V <= r.Target {
+		return r.end(StopTarget, "memory is at the target")
+	}
+	pass := max(firstPass, r.r.Before.Keys().Or(0)/10)
+	if r.r.Visited >= pass && r.r.Keys == 0 {
+		return r.end(StopNothing, "the first %d keys brought nothing", r.r.Visited)
+	}
+	r.slowdown = 1
+	if lag(s) > r.lag+maxLagGrowth {
+		r.slowdown = 4
+	}
+	return nil
+}
+
+// maxLagGrowth is how many bytes the replicas may fall behind before the sweep slows down: deletions cost about 30 bytes a
+// key on the way to replicas, and the backlog is 1 MiB by default.
+const maxLagGrowth = 256 << 10
+
+// judge stops the sweep when the server is no longer the one that was diagnosed, or has something else to do.
+func (r *run) judge(s policies.Snapshot) error {
+	p := s.Persistence
+	switch {
+	case s.RunID != r.r.Before.RunID:
+		return r.end(StopChanged, "the server restarted: its cursors are void")
+	case s.Replication.Role != policies.RoleMaster:
+		return r.end(StopChanged, "the node is no longer a master")
+	case p.BgsaveRunning.Or(false) || p.AOFRewriteRunning.Or(false):
+		return r.end(StopBusy, "the server saves (BGSAVE or AOF rewrite)")
+	}
+	return nil
+}
+
+// tally brings keys and bytes up to the newest look. A counter that fell was reset: count from there.
+func (r *run) tally() {
+	before, after := r.r.Before, r.r.After
+	if a, b := before.Stats.ExpiredKeys, after.Stats.ExpiredKeys; a.Known && b.Known {
+		r.r.Keys = b.V - a.V
+		if r.r.Keys < 0 {
+			r.r.Keys = b.V
+		}
+	}
+	if a, b := before.Memory.Counted(), after.Memory.Counted(); a.Known && b.Known {
+		r.r.Bytes = a.V - b.V
+	}
+}
+
+// final takes the last look, also when the sweep was called off.
+func (r *run) final(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if s := r.Look(ctx); s.Reach == policies.ReachUp && s.RunID == r.r.Before.RunID {
+		r.r.After = s
+		r.tally()
+	}
+	r.r.Took = time.Since(r.start)
+}
+
+// lag is the largest number of bytes that a replica is behind.
+func lag(s policies.Snapshot) (most int64) {
+	for _, l := range s.Replication.Replicas {
+		if l.State == "online" && l.Offset > 0 {
+			most = max(most, s.Replication.Offset.Or(0)-l.Offset)
+		}
+	}
+	return most
+}

@@ -1,0 +1,221 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"dcshealer/agent/probe"
+	"dcshealer/policies"
+)
+
+// callTimeout bounds one write command. A timed-out command may have been carried out: its effect is read back.
+const callTimeout = 5 * time.Second
+
+// errForbidden is a command that the action may not send: a bug of ours, stopped before it reaches a server.
+var errForbidden = errors.New("command is not part of the action")
+
+// conn is the connection of one action to one node. It sends nothing but the commands named when it was opened, each
+// once, and its hook hands each to the record before the answer is looked at.
+type conn struct {
+	node   string
+	client *redis.Client
+	conn   *redis.Conn
+}
+
+// open connects to the node. permit lists the lower-case names of the commands that may pass.
+func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) (*conn, error) {
+	tlsConfig, err := probe.TLSConfig(i.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s/%s: %w", i.Name, n.Name, err)
+	}
+	client := redis.NewClient(&redis.Options{
+		Addr: n.Address.String(), Username: i.Username, Password: i.Password.Reveal(), TLSConfig: tlsConfig,
+		// A write is sent once: by default a timed-out REPLICAOF would be sent four times.
+		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
+		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, Protocol: 2,
+	})
+	client.AddHook(&recordHook{node: n.Name, permit: permit, rec: rec})
+	return &conn{node: n.Name, client: client, conn: client.Conn()}, nil
+}
+
+func (c *conn) Close() error { return errors.Join(c.conn.Close(), c.client.Close()) }
+
+// ReplicaOf sends REPLICAOF and returns the server's reply. A nil error is not success: the reply tells.
+func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewStatusCmd(ctx, "REPLICAOF", master.Host, strconv.Itoa(master.Port))
+	err := c.conn.Process(ctx, cmd)
+	return cmd.Val(), err
+}
+
+// Select changes the DB of the connection.
+func (c *conn) Select(ctx context.Context, db int) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Select(ctx, db).Err()
+}
+
+// Scan sends one plain SCAN, without MATCH and TYPE, which deletes the expired keys that it visits on a master. The
+// names are dropped unread.
+func (c *conn) Scan(ctx context.Context, cursor uint64, count int64) (next uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewCmd(ctx, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count)
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return 0, err
+	}
+	reply, err := cmd.Slice()
+	if err != nil || len(reply) != 2 {
+		return 0, fmt.Errorf("SCAN on %s: an answer that is not a cursor and keys", c.node)
+	}
+	text, _ := reply[0].(string)
+	next, err = strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("SCAN on %s: the cursor is not a number", c.node)
+	}
+	return next, nil
+}
+
+// Ping sends ROLE, which reads only, to learn the round trip of the connection.
+func (c *conn) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Process(ctx, redis.NewCmd(ctx, "ROLE"))
+}
+
+// unsupported reports whether the server refused the command for good: renamed, forbidden, cluster mode. It never counts as a failure.
+func unsupported(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	for _, prefix := range []string{"ERR unknown command", "NOPERM", "ERR REPLICAOF not allowed in cluster mode"} {
+		if strings.HasPrefix(reply.Error(), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// recordHook passes the permitted commands and records each.
+type recordHook struct {
+	node   string
+	permit []string
+	rec    *recorder
+}
+
+func (h *recordHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *recordHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !slices.Contains(h.permit, cmd.Name()) {
+			err := fmt.Errorf("%s to %s: %w", cmd.Name(), h.node, errForbidden)
+			cmd.SetErr(err)
+			return err
+		}
+		start := time.Now()
+		err := next(ctx, cmd)
+		h.rec.add(h.node, cmd, err, start, time.Since(start))
+		return err
+	}
+}
+
+// ProcessPipelineHook refuses pipelines, but for the connection's own greeting: an action sends one command at a time.
+func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if !slices.Contains([]string{"hello", "auth", "client", "select"}, cmd.Name()) {
+				return fmt.Errorf("pipeline with %s to %s: %w", cmd.Name(), h.node, errForbidden)
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// recorder collects the commands of one action. The calls of a sweep are summed into one record a DB.
+type recorder struct {
+	mu      sync.Mutex
+	records []policies.CommandRecord
+	db      string                       // the DB that the sweep's SCANs go to
+	each    func(policies.CommandRecord) // told of each command that is not summed; may be nil
+}
+
+func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, took time.Duration) {
+	args := make([]string, 0, len(cmd.Args()))
+	for _, a := range cmd.Args() {
+		args = append(args, fmt.Sprint(a))
+	}
+	args[0] = strings.ToUpper(args[0])
+	rec := policies.CommandRecord{Args: args, Node: node, At: at.UTC(), Took: took, TookS: took.Seconds(), Reply: reply(cmd, err)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch args[0] {
+	case "ROLE":
+		return // reads only
+	case "SELECT":
+		r.db = args[1]
+	case "SCAN":
+		r.sum(rec, err)
+		return
+	}
+	r.records = append(r.records, rec)
+	if r.each != nil {
+		r.each(rec)
+	}
+}
+
+// sum adds a SCAN to the record of its DB. The caller holds r.mu.
+func (r *recorder) sum(rec policies.CommandRecord, err error) {
+	last := len(r.records) - 1
+	if last < 0 || r.records[last].Args[0] != "SCAN" {
+		rec.Args = []string{"SCAN", "cursor", "COUNT", "n"}
+		rec.Count, rec.Longest = 1, rec.TookS
+		r.records = append(r.records, rec)
+		return
+	}
+	s := &r.records[last]
+	s.Count++
+	s.Took += rec.Took
+	s.TookS += rec.TookS
+	s.Longest = max(s.Longest, rec.TookS)
+	if err != nil {
+		s.Reply = rec.Reply
+	}
+}
+
+func (r *recorder) all() []policies.CommandRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.records)
+}
+
+// reply is what the server said, without key names.
+func reply(cmd redis.Cmder, err error) string {
+	if err != nil {
+		return clip(err.Error())
+	}
+	if s, ok := cmd.(*redis.StatusCmd); ok {
+		return clip(s.Val())
+	}
+	return "OK"
+}
+
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
