@@ -201,7 +201,7 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 	switch {
 	case err == nil:
 		r.outcome = policies.OutcomeSucceeded
-		r.said = fmt.Sprintf("link up after %s by a %v resync, same history as %s; not written to its config file: CONFIG REWRITE is a person's decision", proof.LinkUpAfter.Round(10*time.Millisecond), r.effect["resync"], mn.Name)
+		r.said = fmt.Sprintf("link up after %s by a %v resync, same history as %s; not written to its config file: CONFIG REWRITE is a person's decision", proof.LinkUpAfter.Round(time.Millisecond), r.effect["resync"], mn.Name)
 	case ctx.Err() != nil:
 		r.outcome, r.err = policies.OutcomeInterrupted, fmt.Errorf("REPLICAOF was sent and the process is stopping: %s", proof.Why)
 	default:

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"dcshealer/agent/probe"
 	"dcshealer/policies"
@@ -42,6 +43,7 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 		// A write is sent once: by default a timed-out REPLICAOF would be sent four times.
 		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, Protocol: 2,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	client.AddHook(&recordHook{node: n.Name, permit: permit, rec: rec})
 	return &conn{node: n.Name, client: client, conn: client.Conn()}, nil
@@ -107,6 +109,9 @@ func unsupported(err error) bool {
 	return false
 }
 
+// greeting is what go-redis itself sends on a new connection; it passes the same hooks.
+var greeting = []string{"hello", "auth"}
+
 // recordHook passes the permitted commands and records each.
 type recordHook struct {
 	node   string
@@ -120,6 +125,9 @@ func (h *recordHook) DialHook(next redis.DialHook) redis.DialHook {
 
 func (h *recordHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if slices.Contains(greeting, cmd.Name()) {
+			return next(ctx, cmd) // may hold a password: never recorded
+		}
 		if !slices.Contains(h.permit, cmd.Name()) {
 			err := fmt.Errorf("%s to %s: %w", cmd.Name(), h.node, errForbidden)
 			cmd.SetErr(err)
@@ -136,7 +144,7 @@ func (h *recordHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			if !slices.Contains([]string{"hello", "auth", "client", "select"}, cmd.Name()) {
+			if !slices.Contains(greeting, cmd.Name()) {
 				return fmt.Errorf("pipeline with %s to %s: %w", cmd.Name(), h.node, errForbidden)
 			}
 		}

@@ -186,13 +186,10 @@ func (r *run) db(ctx context.Context, db int) error {
 
 // NextCount doubles COUNT while a call stays under the target and halves it when over.
 func NextCount(count int64, call, target time.Duration) int64 {
-	switch {
-	case call > target:
+	if call > target {
 		return max(leastCount, count/2)
-	case call < target/2:
-		return min(mostCount, count*2)
 	}
-	return count
+	return min(mostCount, count*2)
 }
 
 // Pause keeps the calls to their share of time (0 to 1), and is never shorter than leastPause.
