@@ -118,7 +118,8 @@ type MachineStatus struct {
 	Breakers   map[Action]string `json:"breakers"`
 	Paused     bool              `json:"paused"`
 	LastAction *LastAction       `json:"last_action"`
-	Blind      string            `json:"blind,omitempty"` // an alarm that cannot fire here, and why
+	DryRun     bool              `json:"dry_run,omitempty"` // the healer was started with --dry-run
+	Blind      string            `json:"blind,omitempty"`   // an alarm that cannot fire here, and why
 }
 
 // LastAction is the newest action of an instance that was sent.

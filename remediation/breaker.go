@@ -94,7 +94,7 @@ func (b *breakers) breaker(name string) (*gobreaker.DistributedCircuitBreaker[st
 	if cb := b.known[name]; cb != nil {
 		return cb, nil
 	}
-	cb, err := gobreaker.NewDistributedCircuitBreaker[struct{}](b.store, gobreaker.Settings{
+	cb, err := journal.NewBreaker[struct{}](b.store, gobreaker.Settings{
 		Name: name, MaxRequests: 1, Timeout: breakerRest,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerTrips },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errExcluded) },

@@ -142,6 +142,9 @@ func (h *Healer) Observe(s policies.Snapshot) {
 	if h.opt.Journal == nil || s.Reach != policies.ReachUp {
 		return
 	}
+	if m := h.machines[s.Instance]; m != nil {
+		m.noteBlind(s)
+	}
 	key := s.Instance + "/" + s.Node
 	h.mu.Lock()
 	old := h.memory[key]

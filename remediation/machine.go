@@ -29,6 +29,7 @@ type Machine struct {
 	incidents map[string]*incident       // open ones, by fault key
 	since     time.Time
 	rtts      map[string]time.Duration // calm round trips, by node
+	blind     map[string]string        // alarms that cannot fire, by node
 }
 
 // incident is one open fault with what was decided about it.
@@ -50,7 +51,7 @@ func newMachine(h *Healer, i policies.Instance) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
 		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, incidents: map[string]*incident{},
-		since: time.Now(), rtts: map[string]time.Duration{},
+		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
 		m.log.Info("state changed", "from", from, "to", to, "reason", e)

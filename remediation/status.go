@@ -2,7 +2,9 @@ package remediation
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"dcshealer/policies"
@@ -13,13 +15,14 @@ func (m *Machine) Status(ctx context.Context, now time.Time) policies.MachineSta
 	j := m.h.opt.Journal
 	s := policies.MachineStatus{
 		Instance: m.in.Name, State: m.life.state(), Incidents: []string{},
-		Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{},
+		Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{}, DryRun: m.h.opt.DryRun,
 	}
 	m.mu.Lock()
 	s.Since = m.since.UTC()
 	for _, i := range m.incidents {
 		s.Incidents = append(s.Incidents, i.id)
 	}
+	s.Blind = strings.Join(slices.Sorted(maps.Values(m.blind)), "; ")
 	m.mu.Unlock()
 	slices.Sort(s.Incidents)
 	grants, _ := j.Live(ctx, now)
@@ -41,6 +44,22 @@ func (m *Machine) save() {
 	defer cancel()
 	if err := m.h.opt.Journal.SaveStatus(ctx, m.Status(ctx, time.Now())); err != nil {
 		m.log.Warn("status could not be saved", "err", err)
+	}
+}
+
+// noteBlind keeps which alarms cannot fire for a node, and says so once each time it changes.
+func (m *Machine) noteBlind(s policies.Snapshot) {
+	text := strings.Join(policies.Blind(s), "; ")
+	m.mu.Lock()
+	changed := m.blind[s.Node] != text
+	if text == "" {
+		delete(m.blind, s.Node)
+	} else {
+		m.blind[s.Node] = text
+	}
+	m.mu.Unlock()
+	if changed && text != "" {
+		m.log.Warn("an alarm is blind", "node", s.Node, "reason", text)
 	}
 }
 
