@@ -13,6 +13,13 @@ type Message struct {
 	Stored  bool      // read from the stream, after the fact: it may be one that was already received
 }
 
+// Topics are what a reader of the bus subscribes to: the channels of some severities, or everything under the prefix.
+type Topics struct {
+	Severities []Severity
+	All        bool // by pattern, PREFIX:*
+	History    bool // also what the stream holds from before the first subscription
+}
+
 // Channel is where alarms of a severity go: PREFIX:SEVERITY.
 func Channel(prefix string, s Severity) string { return prefix + ":" + s.String() }
 

@@ -161,14 +161,21 @@ func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req re
 func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
 	xn, _ := m.in.Node(p.Node)
 	mn := m.in.Master()
-	c, err := open(m.in, xn, []string{"replicaof"}, rc)
+	c, err := open(m.in, xn, []string{"replicaof", "role"}, rc)
 	if err != nil {
 		return result{outcome: policies.OutcomeFailed, err: err}
 	}
 	defer c.Close()
+	// Connected beforehand: nothing but one round trip lies between the last look and the command.
+	if err := c.Ping(ctx); err != nil {
+		return result{outcome: policies.OutcomeFailed, err: fmt.Errorf("connect to %s/%s: %w", m.in.Name, xn.Name, err)}
+	}
 	fresh, denied := m.lastLook(ctx, l, p, req)
 	if denied.outcome != "" {
 		return denied
+	}
+	if err := m.stillTheSame(ctx, c, fresh, xn); err != nil {
+		return result{outcome: policies.OutcomeDenied, err: err}
 	}
 	if err := ctx.Err(); err != nil {
 		return result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", err)}
@@ -186,6 +193,25 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 		r.err = errors.Join(err, r.err)
 	}
 	return r
+}
+
+// stillTheSame asks ROLE on the very connection that the command will take, right before it: a write, a failover or a
+// person's REPLICAOF since the last look shows here.
+func (m *Machine) stillTheSame(ctx context.Context, c *conn, l look, xn policies.Node) error {
+	x, _ := l.group.Of(xn.Name)
+	now, err := c.Role(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s cannot be asked for its role: %w", errDenied, xn.Name, err)
+	}
+	r := x.Replication
+	seen := fmt.Sprint("slave ", r.MasterHost, " ", r.MasterPort)
+	if r.Role == policies.RoleMaster {
+		seen = fmt.Sprint("master ", r.Offset)
+	}
+	if now != seen {
+		return fmt.Errorf("%w: %s says %q and said %q at the last look: it took writes or was changed in between", errDenied, xn.Name, now, seen)
+	}
+	return nil
 }
 
 // verifyReattach waits for the proof; a process that is stopping looks once more and leaves the rest to the next start.

@@ -26,6 +26,7 @@ type Machine struct {
 
 	mu        sync.Mutex                 // guards what follows; the goroutine of the Machine is its only writer, but for alarms
 	alarms    map[policies.Metric]string // newest alarm id by metric
+	claims    map[policies.Metric]bool   // what alarms said since the last round
 	incidents map[string]*incident       // open ones, by fault key
 	since     time.Time
 	rtts      map[string]time.Duration // calm round trips, by node
@@ -50,7 +51,7 @@ const watchFor = 10 * time.Second
 func newMachine(h *Healer, i policies.Instance) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
-		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, incidents: map[string]*incident{},
+		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
 		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
@@ -65,15 +66,46 @@ func newMachine(h *Healer, i policies.Instance) *Machine {
 
 // hint wakes the Machine; any number of hints before it looks are one.
 func (m *Machine) hint(a policies.Alarm) {
-	if !a.IsResolved() && a.ID != "" {
-		m.mu.Lock()
-		m.alarms[a.Metric] = a.ID
-		m.mu.Unlock()
+	if !a.IsResolved() {
+		m.claim(a)
 	}
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
+}
+
+// maxClaims bounds what strangers can make the Machine remember between two looks.
+const maxClaims = 100
+
+func (m *Machine) claim(a policies.Alarm) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.claims) >= maxClaims && !m.claims[a.Metric] {
+		return
+	}
+	m.claims[a.Metric] = true
+	if a.ID != "" && confirmable(a.Metric) {
+		m.alarms[a.Metric] = a.ID
+	}
+}
+
+// confirmable reports whether our own probes can find a critical fault of the metric.
+func confirmable(metric policies.Metric) bool {
+	switch metric {
+	case policies.MetricUsedMemory, policies.MetricClients, policies.MetricReplication, policies.MetricInstanceUp:
+		return true
+	}
+	return false
+}
+
+// takeClaims hands over what alarms said since the last round.
+func (m *Machine) takeClaims() []policies.Metric {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	claims := slices.Sorted(maps.Keys(m.claims))
+	clear(m.claims)
+	return claims
 }
 
 func (m *Machine) run(ctx context.Context) error {
@@ -90,17 +122,17 @@ func (m *Machine) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
-			err = m.round(ctx, true)
+			err = m.round(ctx)
 		case <-look.C:
 			if m.open() > 0 {
-				err = m.round(ctx, false)
+				err = m.round(ctx)
 			}
 		case <-settings.C:
 			if now := m.controls(ctx); now != controls {
 				controls = now
 				m.save()
 				if m.open() > 0 {
-					err = m.round(ctx, false)
+					err = m.round(ctx)
 				}
 			}
 		}
@@ -148,8 +180,9 @@ func (m *Machine) isOpen(key string) bool {
 }
 
 // round looks, closes what is gone, and works what is open: one fault after another, so that one that is held or
-// escalated never keeps another waiting. hinted says that an alarm asked for it.
-func (m *Machine) round(ctx context.Context, hinted bool) error {
+// escalated never keeps another waiting.
+func (m *Machine) round(ctx context.Context) error {
+	claims := m.takeClaims()
 	if m.life.state() == policies.StateIdle {
 		if err := m.life.to(ctx, eventSuspect); err != nil {
 			return err
@@ -160,9 +193,7 @@ func (m *Machine) round(ctx context.Context, hinted bool) error {
 		return errors.Join(ctx.Err(), m.settle(ctx))
 	}
 	m.closeGone(ctx, l)
-	if hinted && len(l.faults) == 0 && m.open() == 0 {
-		m.h.say(m.in.Name, "refuted: our own probe finds no critical fault")
-	}
+	m.answer(claims, l)
 	for _, f := range l.faults {
 		if !l.agreed[f.key()] {
 			continue
@@ -176,6 +207,25 @@ func (m *Machine) round(ctx context.Context, hinted bool) error {
 	}
 	m.learnCalm(l)
 	return m.settle(ctx)
+}
+
+// answer says what our own look makes of what alarms claimed, where no incident tells it.
+func (m *Machine) answer(claims []policies.Metric, l look) {
+	known := 0
+	for _, metric := range claims {
+		if confirmable(metric) {
+			known++
+			continue
+		}
+		m.h.say(m.in.Name, "escalated: our probes cannot confirm %s as critical, and no action cures it: a person should look", metric)
+	}
+	switch {
+	case known == 0 || m.open() > 0:
+	case len(l.faults) == 0:
+		m.h.say(m.in.Name, "refuted: our own probe finds no critical fault")
+	case len(l.agreed) == 0:
+		m.h.say(m.in.Name, "not confirmed: probes in a row do not agree on a fault yet")
+	}
 }
 
 // closeGone ends the incidents whose fault is gone. A node that cannot be read proves nothing.

@@ -88,11 +88,28 @@ func (c *conn) Scan(ctx context.Context, cursor uint64, count int64) (next uint6
 	return next, nil
 }
 
-// Ping sends ROLE, which reads only, to learn the round trip of the connection.
+// Ping sends ROLE, which reads only, to connect and to learn the round trip.
 func (c *conn) Ping(ctx context.Context) error {
+	_, err := c.Role(ctx)
+	return err
+}
+
+// Role is what ROLE says of the node now: a master's "master OFFSET", a replica's "slave HOST PORT".
+func (c *conn) Role(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return c.conn.Process(ctx, redis.NewCmd(ctx, "ROLE"))
+	cmd := redis.NewCmd(ctx, "ROLE")
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return "", err
+	}
+	reply, err := cmd.Slice()
+	switch {
+	case err == nil && len(reply) >= 3 && reply[0] == "slave":
+		return fmt.Sprint("slave ", reply[1], " ", reply[2]), nil
+	case err == nil && len(reply) >= 2 && reply[0] == "master":
+		return fmt.Sprint("master ", reply[1]), nil
+	}
+	return "", fmt.Errorf("ROLE on %s: an answer of another form", c.node)
 }
 
 // unsupported reports whether the server refused the command for good: renamed, forbidden, cluster mode. It never counts as a failure.

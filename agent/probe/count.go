@@ -163,40 +163,47 @@ func (c *counter) askRole(ctx context.Context) error {
 	return err
 }
 
+// db scans one database, to its end or until the budget is used up.
 func (c *counter) db(ctx context.Context, index int) error {
 	if err := c.simple(ctx, redis.NewCmd(ctx, "select", index)); err != nil {
 		return err
 	}
-	var n DBCount
-	var cursor uint64
-	for {
-		if !time.Now().Before(c.until) {
-			c.out.Complete = false
-			break
-		}
-		names, next, took, err := c.scan(ctx, cursor)
-		if err != nil {
-			return err
-		}
-		n.Returned += int64(len(names))
-		cursor, n.Share = next, visited(next)
-		if err := c.sample(ctx, names); err != nil {
-			return err
-		}
-		if cursor == 0 {
-			break
-		}
-		if err := rest(ctx, took); err != nil {
-			return err
-		}
+	n, err := c.walk(ctx)
+	if err != nil {
+		return err
 	}
 	size := redis.NewCmd(ctx, "dbsize")
 	if err := c.simple(ctx, size); err != nil {
 		return err
 	}
-	n.DBSize, _ = size.Int64()
+	if n.DBSize, err = size.Int64(); err != nil {
+		return err
+	}
 	c.out.PerDB[index] = n
+	c.out.Complete = c.out.Complete && n.Share == 1
 	return nil
+}
+
+func (c *counter) walk(ctx context.Context) (n DBCount, err error) {
+	var cursor uint64
+	for time.Now().Before(c.until) {
+		names, next, took, err := c.scan(ctx, cursor)
+		if err != nil {
+			return n, err
+		}
+		n.Returned += int64(len(names))
+		cursor, n.Share = next, visited(next)
+		if err := c.sample(ctx, names); err != nil {
+			return n, err
+		}
+		if cursor == 0 {
+			return n, nil
+		}
+		if err := rest(ctx, took); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // visited is the share of the table that lies behind a cursor: SCAN counts it up with its bits reversed, so that a

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -97,7 +98,7 @@ func (p *Prober) authRequired(ctx context.Context) policies.Opt[bool] {
 	if p.opt.Password == "" {
 		return policies.Known(false)
 	}
-	conn, err := p.dial(ctx, "tcp", p.opt.Node.Address.String())
+	conn, err := p.dial(ctx, "tcp", p.opt.Node.Address.String(), new(atomic.Int32))
 	if err != nil {
 		return policies.Opt[bool]{}
 	}

@@ -118,6 +118,9 @@ func (p *Prober) run(ctx context.Context, deep bool) policies.Snapshot {
 
 // unreadable makes the snapshot say only that the node could not be read: half a reading is none.
 func (p *Prober) unreadable(snap *policies.Snapshot, err error) {
+	if p.s != nil {
+		err = p.s.explain(err)
+	}
 	reach, text := classify(err)
 	p.hangUp()
 	*snap = policies.Snapshot{Instance: snap.Instance, Node: snap.Node, At: snap.At, Reach: reach,

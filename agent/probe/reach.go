@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,7 +10,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"dcshealer/policies"
 )
@@ -92,8 +92,21 @@ func classify(err error) (policies.Reach, string) {
 	case errors.As(err, &handshake):
 		return policies.ReachOdd, tlsText(handshake)
 	}
-	reach := byPrefix(err.Error())
+	reach := byPrefix(reply(err))
 	return reach, replyText(reach, err)
+}
+
+// reply is the server's own text in err: go-redis puts words of its own before the answer to AUTH.
+func reply(err error) string {
+	var sent redis.Error
+	var r refusal
+	switch {
+	case errors.As(err, &r):
+		return string(r)
+	case errors.As(err, &sent):
+		return sent.Error()
+	}
+	return err.Error()
 }
 
 func classifyDial(err *dialError) (policies.Reach, string) {
@@ -147,32 +160,4 @@ func isTimeout(err error) bool {
 func isReset(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errOver) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
-}
-
-// A greetedConn reads what a server said before it closed: at maxclients it answers and hangs up without having read
-// our first command, and the write that fails must not hide that answer.
-type greetedConn struct {
-	net.Conn
-}
-
-func (c *greetedConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	if err == nil || !isReset(err) {
-		return n, err
-	}
-	if text := c.lastWords(); text != "" {
-		return n, refusal(text)
-	}
-	return n, err
-}
-
-func (c *greetedConn) lastWords() string {
-	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	buf := make([]byte, 256)
-	n, _ := c.Read(buf)
-	line, _, found := bytes.Cut(buf[:n], []byte("\r\n"))
-	if !found || len(line) < 2 || line[0] != '-' {
-		return ""
-	}
-	return string(line[1:])
 }

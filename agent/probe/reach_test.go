@@ -40,7 +40,7 @@ func TestClassify(t *testing.T) {
 		{refusal("ERR max number of clients reached"), policies.ReachMaxConns},
 		{refusal("NOAUTH Authentication required."), policies.ReachAuth},
 		{refusal("NOAUTH HELLO must be called with the client already authenticated"), policies.ReachAuth},
-		{fmt.Errorf("failed to authenticate: %w", refusal("WRONGPASS invalid username-password pair")), policies.ReachOdd},
+		{fmt.Errorf("failed to authenticate: %w", refusal("WRONGPASS invalid username-password pair")), policies.ReachAuth},
 		{refusal("WRONGPASS invalid username-password pair or user is disabled."), policies.ReachAuth},
 		{refusal("NOPERM this user has no permissions to run the 'info' command"), policies.ReachAuth},
 		{refusal("DENIED Redis is running in protected mode"), policies.ReachAuth},

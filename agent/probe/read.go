@@ -81,39 +81,53 @@ func (p *Prober) infoOf(ctx context.Context, sections ...string) (info, time.Dur
 	return parseInfo(text), p.s.since(start), nil
 }
 
+// reads are the commands of a probe that go out together after INFO.
+type reads struct {
+	role, newest *redis.Cmd
+	settings     []*redis.Cmd // empty: those at hand are fresh enough
+	deep         *deepReads   // nil: a plain probe
+}
+
+func newReads(ctx context.Context, settings, deep bool) reads {
+	r := reads{role: redis.NewCmd(ctx, "role"), newest: redis.NewCmd(ctx, "slowlog", "get", 1)}
+	if settings {
+		r.settings = settingsCommands(ctx)
+	}
+	if deep {
+		r.deep = newDeepReads(ctx)
+	}
+	return r
+}
+
+func (r reads) commands() []redis.Cmder {
+	cmds := []redis.Cmder{r.role, r.newest}
+	for _, c := range r.settings {
+		cmds = append(cmds, c)
+	}
+	if r.deep != nil {
+		cmds = append(cmds, r.deep.commands()...)
+	}
+	return cmds
+}
+
 // rest reads what INFO does not tell, in one round trip and a second where the slow log moved.
 func (p *Prober) rest(ctx context.Context, snap *policies.Snapshot, deep bool) error {
-	role := redis.NewCmd(ctx, "role")
-	newest := redis.NewCmd(ctx, "slowlog", "get", 1)
-	cmds := []redis.Cmder{role, newest}
-	stale := deep || p.set.stale(snap.RunID, snap.At)
-	var gets []*redis.Cmd
-	if stale {
-		gets = settingsCommands(ctx)
-		for _, g := range gets {
-			cmds = append(cmds, g)
-		}
-	}
-	var d *deepReads
-	if deep {
-		d = newDeepReads(ctx)
-		cmds = append(cmds, d.commands()...)
-	}
-	if err := p.s.pipeline(ctx, cmds...); err != nil {
+	r := newReads(ctx, deep || p.set.stale(snap.RunID, snap.At), deep)
+	if err := p.s.pipeline(ctx, r.commands()...); err != nil {
 		return err
 	}
-	if err := p.agree(ctx, snap, role); err != nil {
+	if err := p.agree(ctx, snap, r.role); err != nil {
 		return err
 	}
-	if stale {
-		p.set = readSettings(gets, snap.RunID, snap.At)
+	if len(r.settings) > 0 {
+		p.set = readSettings(r.settings, snap.RunID, snap.At)
 	}
 	p.set.fill(snap)
-	if err := p.slowlog(ctx, snap, newest); err != nil {
+	if err := p.slowlog(ctx, snap, r.newest); err != nil {
 		return err
 	}
-	if d != nil {
-		d.fill(snap)
+	if r.deep != nil {
+		r.deep.fill(snap)
 		snap.AuthRequired = p.authRequired(ctx)
 	}
 	return nil

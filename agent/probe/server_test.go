@@ -18,6 +18,11 @@ import (
 	"dcshealer/policies"
 )
 
+func TestMain(m *testing.M) {
+	QuietLibrary()
+	os.Exit(m.Run())
+}
+
 // A server is a real redis-server on a free port, ended with the test.
 type server struct {
 	t    *testing.T
@@ -38,7 +43,8 @@ func startServer(t *testing.T, args ...string) *server {
 	}
 	for range 5 { // a free port may be taken before the server has it
 		s := &server{t: t, addr: policies.Address{Host: "127.0.0.1", Port: freePort(t)}}
-		base := []string{"--port", fmt.Sprint(s.addr.Port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "no"}
+		base := []string{"--port", fmt.Sprint(s.addr.Port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
+			"--repl-diskless-sync-delay", "0"}
 		s.cmd = exec.Command(bin, append(base, args...)...)
 		s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 		if err := s.cmd.Start(); err != nil {
@@ -129,7 +135,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 func replicaOf(t *testing.T, m *server, args ...string) *server {
 	t.Helper()
-	x := startServer(t, append([]string{"--replicaof", fmt.Sprintf("127.0.0.1 %d", m.addr.Port), "--repl-diskless-sync-delay", "0"}, args...)...)
+	x := startServer(t, append([]string{"--replicaof", fmt.Sprintf("127.0.0.1 %d", m.addr.Port)}, args...)...)
 	c := x.admin()
 	eventually(t, "the replica's link is up", func() bool {
 		return strings.Contains(c.Info(context.Background(), "replication").Val(), "master_link_status:up")

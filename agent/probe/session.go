@@ -6,9 +6,11 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -23,10 +25,18 @@ var errOver = errors.New("the connection to the node was lost")
 type session struct {
 	client  *redis.Client
 	guard   *guard
-	mu      sync.Mutex
+	stage   atomic.Int32
+	mu      sync.Mutex // guards what follows
 	dialed  bool
 	readyAt time.Time // when the handshake was done
 }
+
+// The stages of a session: how far it came tells what a timeout means.
+const (
+	connecting = iota
+	encrypting
+	connected
+)
 
 // open makes a session that connects at its first command. With scan its guard lets single SCANs pass after ROLE said replica.
 func (p *Prober) open(scan bool) *session {
@@ -40,7 +50,7 @@ func (p *Prober) open(scan bool) *session {
 			if !s.first() {
 				return nil, errOver
 			}
-			return p.dial(ctx, network, addr)
+			return p.dial(ctx, network, addr, &s.stage)
 		},
 		OnConnect:             s.greet,
 		PoolSize:              1,
@@ -117,16 +127,35 @@ func isReply(err error) bool {
 	return errors.As(err, &r)
 }
 
-// dial opens the connection, with TLS where the node wants it.
-func (p *Prober) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// explain gives a timeout its stage: go-redis stops waiting for a dial by itself, and says only that the time is over.
+func (s *session) explain(err error) error {
+	stage := s.stage.Load()
+	switch {
+	case !isTimeout(err) || stage == connected:
+		return err
+	case stage == encrypting:
+		return &tlsError{err}
+	}
+	return &dialError{err}
+}
+
+// dial opens the connection, with TLS where the node wants it, and notes in stage how far it came.
+func (p *Prober) dial(ctx context.Context, network, addr string, stage *atomic.Int32) (net.Conn, error) {
 	conn, err := p.opt.Dialer(ctx, network, addr)
 	if err != nil {
 		return nil, &dialError{err}
 	}
 	if p.opt.TLS == nil {
-		return &greetedConn{Conn: conn}, nil
+		stage.Store(connected)
+		return conn, nil
 	}
-	return p.handshake(ctx, conn)
+	stage.Store(encrypting)
+	t, err := p.handshake(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	stage.Store(connected)
+	return t, nil
 }
 
 func (p *Prober) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
@@ -142,3 +171,7 @@ func (p *Prober) handshake(ctx context.Context, conn net.Conn) (net.Conn, error)
 	}
 	return t, nil
 }
+
+// QuietLibrary keeps go-redis from writing to stderr, where it reports each failed dial of any client in this process. The
+// errors reach the callers all the same. For main, once.
+func QuietLibrary() { logging.Disable() }
