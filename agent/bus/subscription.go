@@ -1,0 +1,206 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"dcshealer/policies"
+)
+
+// Subscription receives messages and keeps receiving: it connects and subscribes again after a fault, and then reads
+// from the stream what it missed. Run does the work; Batch hands the messages over through a queue of 200,000 messages
+// and 64 MiB, so that a slow consumer never stops the socket. What the queue has to drop is counted and logged.
+type Subscription struct {
+	bus    *Bus
+	topics policies.Topics
+	log    *slog.Logger
+	queue  *queue
+	state  link
+	wire   *wire
+	ready  chan struct{}
+	timing timing
+
+	connected atomic.Bool
+	dropped   atomic.Int64
+
+	// only Run's goroutine touches these
+	confirmed map[string]bool
+	position  streamID // the newest entry of the stream that we know of
+	placed    bool     // position is set
+	dropping  int64    // dropped when the current spell began; 0: none
+}
+
+// timing says when silence becomes suspicious, and when it is a lost connection. A process that was stopped and a
+// network that is gone close no connection.
+type timing struct{ tick, ping, dead time.Duration }
+
+var usualTiming = timing{tick: time.Second, ping: 3 * time.Second, dead: 9 * time.Second}
+
+// Subscribe makes a subscription; nothing is received before Run.
+func (b *Bus) Subscribe(t policies.Topics) *Subscription {
+	log := b.log.With("topics", strings.Join(topicNames(t, b.prefix), " "))
+	return &Subscription{bus: b, topics: t, log: log, queue: newQueue(queueMessages, queueBytes), ready: make(chan struct{}),
+		state: link{log: log, what: "subscription"}, timing: usualTiming, wire: &wire{base: redis.NewDialer(&b.opt)}}
+}
+
+// Ready is closed once the server has confirmed the whole subscription for the first time.
+func (s *Subscription) Ready() <-chan struct{} { return s.ready }
+
+// Dropped counts the messages that a full queue has lost.
+func (s *Subscription) Dropped() int64 { return s.dropped.Load() }
+
+// Connected reports whether the subscription stands now.
+func (s *Subscription) Connected() bool { return s.connected.Load() }
+
+// Batch waits for a message, and then up to linger for more, max at most. It returns none once
+// Run has returned and all was handed over, or where ctx ends first. For one consumer at a time.
+func (s *Subscription) Batch(ctx context.Context, max int, linger time.Duration) []policies.Message {
+	return s.queue.batch(ctx, max, linger)
+}
+
+// Run receives until the context ends; it returns nil then. It may be called once.
+func (s *Subscription) Run(ctx context.Context) error {
+	defer s.queue.close()
+	defer s.connected.Store(false)
+	client := s.bus.newClient(s.wire.dial)
+	defer client.Close()
+	ps := client.Subscribe(ctx) // no channels: connects to nothing yet
+	defer ps.Close()
+	stop := context.AfterFunc(ctx, func() { ps.Close(); s.wire.cut() }) // a cancelled context alone interrupts no read
+	defer stop()
+	s.register(ctx, ps)
+	watched := s.startWatch(ctx, ps)
+	defer watched()
+	for ctx.Err() == nil {
+		reply, err := ps.Receive(ctx)
+		if err == nil {
+			s.handle(ctx, reply)
+		} else if ctx.Err() == nil {
+			s.lost(ctx, err)
+		}
+	}
+	return nil
+}
+
+// register tells go-redis what to subscribe to, now and on each later connection. Its errors come back from Receive.
+func (s *Subscription) register(ctx context.Context, ps *redis.PubSub) {
+	if s.topics.All {
+		_ = ps.PSubscribe(ctx, topicNames(s.topics, s.bus.prefix)...)
+	} else {
+		_ = ps.Subscribe(ctx, topicNames(s.topics, s.bus.prefix)...)
+	}
+	s.confirmed = map[string]bool{}
+}
+
+// lost waits before the next try. After an error reply the connection is cut, because go-redis would keep it and never
+// send the refused SUBSCRIBE again.
+func (s *Subscription) lost(ctx context.Context, err error) {
+	s.connected.Store(false)
+	clear(s.confirmed)
+	s.state.failed(err)
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		s.wire.cut()
+	}
+	pause(ctx, s.state.backoff())
+}
+
+func (s *Subscription) handle(ctx context.Context, reply any) {
+	switch r := reply.(type) {
+	case *redis.Subscription:
+		s.confirmed[r.Channel] = true
+		if s.complete() {
+			s.subscribed(ctx)
+		}
+	case *redis.Message:
+		s.push(policies.Message{Channel: r.Channel, Payload: []byte(r.Payload), At: time.Now().UTC()})
+	}
+}
+
+func (s *Subscription) complete() bool {
+	for _, name := range topicNames(s.topics, s.bus.prefix) {
+		if !s.confirmed[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// subscribed is called on each connection once all of it is confirmed.
+func (s *Subscription) subscribed(ctx context.Context) {
+	if s.connected.Swap(true) {
+		return
+	}
+	s.state.works()
+	s.catchUp(ctx)
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// catchUp reads the stream on from where we were; on the first connection it only finds the place, unless history is
+// wanted. Live messages wait in the server meanwhile; those that are in the stream too come twice, with the same id.
+func (s *Subscription) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	last, err := s.bus.lastID(ctx)
+	if err == nil && !s.placed && !s.topics.History {
+		s.position, s.placed = last, true
+		return
+	}
+	if err == nil {
+		if last.less(s.position) {
+			s.position = streamID{} // a server that lost its data, or another one
+		}
+		s.position, err = s.bus.since(ctx, s.position, s.pushIfWanted)
+		s.placed = s.placed || err == nil
+	}
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		s.bus.stream.refused(s.log, "stream not read", err)
+	}
+}
+
+func (s *Subscription) pushIfWanted(m policies.Message) {
+	severity, ok := policies.ChannelSeverity(s.bus.prefix, m.Channel)
+	if ok && (s.topics.All || slices.Contains(s.topics.Severities, severity)) {
+		s.push(m)
+	}
+}
+
+func (s *Subscription) push(m policies.Message) {
+	n := int64(s.queue.push(m))
+	total := s.dropped.Add(n)
+	switch {
+	case n > 0 && s.dropping == 0:
+		s.dropping = total - n + 1
+		s.log.Error("messages dropped: their reader is too slow and the queue is full", "dropped", total)
+	case n == 0 && s.dropping > 0 && s.queue.share() < 0.5:
+		s.log.Warn("the queue has room again", "dropped", total-s.dropping+1)
+		s.dropping = 0
+	}
+}
+
+// topicNames are the channels, or the one pattern, as the server confirms them.
+func topicNames(t policies.Topics, prefix string) []string {
+	if t.All {
+		return []string{globEscape(prefix) + ":*"}
+	}
+	names := make([]string, len(t.Severities))
+	for i, severity := range t.Severities {
+		names[i] = policies.Channel(prefix, severity)
+	}
+	return names
+}
+
+var globSpecial = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
+
+func globEscape(s string) string { return globSpecial.Replace(s) }

@@ -1,0 +1,21 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands lists every command, in the order in which a new user meets them.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.newDemoCommand(),
+		a.newConfigCommand(),
+		a.newPlanCommand(),
+		a.newRunCommand(),
+		a.newHealCommand(),
+		a.newLiveCommand(),
+		a.newStatusCommand(),
+		a.newActionsCommand(),
+		a.newAlarmsCommand(),
+		a.newObserveCommand(),
+		a.newPublishCommand(),
+		a.newVersionCommand(),
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"dcshealer/policies"
+)
+
+const wantBusURL = "redis://[USER:PASSWORD@]HOST:PORT[/DB] or rediss://... for TLS, special characters of a password percent-encoded (/ is %2F); " +
+	"leave the key out for an embedded bus"
+
+// bus reads where alarms go. The URL may hold a password, so an error shows no more of it than is safe.
+func (d *configDecoder) bus(m *fileMapping, b *policies.BusConfig) {
+	if v, ok := m.take("url"); ok {
+		s, _ := v.text()
+		_, bare := describeNode(v.node)
+		switch {
+		case bare:
+			d.wrong(v, wantBusURL)
+		case !validBusURL(s):
+			d.refuse(v, maskURL(s), false, wantBusURL)
+		}
+		b.URL = policies.Secret(s)
+	}
+	m.text("prefix", &b.Prefix, "the start of the channel names, such as redis:monitor")
+	m.end()
+}
+
+func validBusURL(s string) bool {
+	if !strings.HasPrefix(s, "redis://") && !strings.HasPrefix(s, "rediss://") {
+		return false
+	}
+	opt, err := redis.ParseURL(s)
+	if err != nil {
+		return false
+	}
+	_, err = policies.ParseAddress(opt.Addr)
+	return err == nil
+}
+
+// harmlessURL is a URL that has no place for a password: a scheme, a host, a port and a path.
+var harmlessURL = regexp.MustCompile(`^([a-z]+:?/{0,2})?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{0,6})?(/[0-9A-Za-z]{0,8})?$`)
+
+// maskURL is a URL for an error: as it is where it can hold no password, else its scheme and what follows the last @.
+func maskURL(s string) string {
+	if harmlessURL.MatchString(s) || s == "" {
+		return s
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || len(scheme) > 10 {
+		return "[redacted]"
+	}
+	masked := scheme + "://[redacted]"
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 && harmlessURL.MatchString(rest[at+1:]) {
+		masked += rest[at:]
+	}
+	return masked
+}
+
+var (
+	urlUserInfo  = regexp.MustCompile(`(?s)([a-z]+://).*@`)
+	bareUserInfo = regexp.MustCompile(`[^\s:/]*:[^\s/]*@`)
+)
+
+// withoutPassword drops what stands before an @, as in USER:PASSWORD@HOST, from a text for an error.
+func withoutPassword(s string) string {
+	return bareUserInfo.ReplaceAllString(urlUserInfo.ReplaceAllString(s, "$1[redacted]@"), "[redacted]@")
+}

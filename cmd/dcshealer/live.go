@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+)
+
+func (a *app) newLiveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "live",
+		Short: "Let an action run for real on an instance, for a time, or take that back",
+		Example: `  dcshealer live enable dcs-prod-01 --action reattach-replica --for 2h --reason "first trial"
+  dcshealer live list
+  dcshealer live disable dcs-prod-01 --action reattach-replica --reason "trial is over"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.newLiveSetCommand(true), a.newLiveSetCommand(false), a.newLiveListCommand())
+	return cmd
+}
+
+// liveFlags are what enable and disable take.
+type liveFlags struct{ action, period, reason, by string }
+
+func (a *app) newLiveSetCommand(enable bool) *cobra.Command {
+	var f liveFlags
+	cmd := &cobra.Command{
+		Use:     "enable INSTANCE",
+		Short:   "Let an action run for real on an instance",
+		Example: `  dcshealer live enable dcs-prod-01 --action reattach-replica --for 2h --reason "first trial" --by ann`,
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.setLive(cmd.Context(), args[0], f, enable) },
+	}
+	if !enable {
+		cmd.Use, cmd.Short = "disable INSTANCE", "Keep an action from running for real on an instance, also where the config has it live"
+		cmd.Example = `  dcshealer live disable dcs-prod-01 --action reattach-replica --reason "change freeze" --for 3d`
+	}
+	cmd.Flags().StringVar(&f.action, "action", "", "the action: "+oneOf(policies.Actions[:])+" (required)")
+	cmd.Flags().StringVar(&f.period, "for", "", "how long, such as 2h or 3d; absent: until changed")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why; it goes into the journal (required)")
+	cmd.Flags().StringVar(&f.by, "by", "", "who decides it; absent: the user of this session")
+	return cmd
+}
+
+// grant checks what was asked for against the config.
+func (f liveFlags) grant(cfg policies.Config, instance string, enable bool, now time.Time) (policies.LiveGrant, error) {
+	g := policies.LiveGrant{Instance: instance, Action: policies.Action(f.action), Enabled: enable, Reason: strings.TrimSpace(f.reason), By: strings.TrimSpace(f.by), At: now}
+	if _, ok := cfg.Instance(instance); !ok {
+		return g, fmt.Errorf("live: no instance %q in %s: it has %s", instance, cfg.File, cfg.InstanceNames())
+	}
+	if !slices.Contains(policies.Actions[:], g.Action) {
+		return g, fmt.Errorf("live: --action %q: want %s", f.action, oneOf(policies.Actions[:]))
+	}
+	if g.Reason == "" {
+		return g, errors.New("live: --reason is required: it goes into the journal")
+	}
+	if g.By == "" {
+		g.By = sessionUser()
+	}
+	if f.period != "" {
+		d, err := parseDuration(f.period)
+		if err != nil || d <= 0 {
+			return g, fmt.Errorf("live: --for %q: want a duration such as 30m, 2h or 3d", f.period)
+		}
+		g.Until = now.Add(d)
+	}
+	return g, nil
+}
+
+func (a *app) setLive(ctx context.Context, instance string, f liveFlags, enable bool) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	g, err := f.grant(cfg, instance, enable, now)
+	if err != nil {
+		return err
+	}
+	j, err := journal.Open(ctx, cfg.StateDir, operator(g.By))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(j.SetLive(ctx, g), j.Close()); err != nil {
+		return err
+	}
+	in, _ := cfg.Instance(instance)
+	row := liveRowOf(in, g, now)
+	if a.json() {
+		return a.printJSON(row)
+	}
+	fmt.Fprintln(a.stdout, printable(row.sentence(in)))
+	return nil
+}
+
+// sentence says what was switched, until when, and how to switch it back.
+func (r liveRow) sentence(in policies.Instance) string {
+	until, back := "until changed", "disable"
+	if r.Until != nil {
+		until = "until " + clock(*r.Until) + " UTC"
+	}
+	may := "may run for real"
+	if !r.Enabled {
+		may, back = "runs dry", "enable"
+		if in.ConfiguredLive(r.Action) {
+			may += ", although the config has it live,"
+		}
+	}
+	return fmt.Sprintf("%s on %s %s %s (by %s: %s). Change it with: dcshealer live %s %s --action %s --reason WHY",
+		r.Action, r.Instance, may, until, r.By, r.Reason, back, r.Instance, r.Action)
+}
+
+// sessionUser is the name of the user who runs this, for the audit.
+func sessionUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "uid " + strconv.Itoa(os.Getuid())
+}
+
+func (a *app) newLiveListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List what may run for real, by the config and by live enable, and what was taken back",
+		Example: `  dcshealer live list
+  dcshealer live list -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			j, cfg, err := a.readJournal(cmd.Context())
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			grants, err := grantsOf(cmd.Context(), j, now)
+			if err != nil {
+				return err
+			}
+			return a.printLive(liveRows(cfg, grants, now))
+		},
+	}
+}
+
+// grantsOf reads the standing grants and closes the journal; none without one.
+func grantsOf(ctx context.Context, j *journal.Journal, now time.Time) ([]policies.LiveGrant, error) {
+	if j == nil {
+		return nil, nil
+	}
+	defer j.Close()
+	return j.Live(ctx, now)
+}
+
+// liveRow is one opt-in or revocation, as live list prints it.
+type liveRow struct {
+	Instance string          `json:"instance"`
+	Action   policies.Action `json:"action"`
+	Source   string          `json:"source"` // config or runtime; a runtime row beats the config's
+	Enabled  bool            `json:"enabled"`
+	Mode     policies.Mode   `json:"mode"`  // what holds for the instance and action now
+	Until    *time.Time      `json:"until"` // null: until changed
+	By       string          `json:"by"`
+	Reason   string          `json:"reason"`
+	At       *time.Time      `json:"at"` // null: from the config
+}
+
+// liveRows lists the config's opt-ins and the standing grants, by instance. Pure.
+func liveRows(cfg policies.Config, grants []policies.LiveGrant, now time.Time) []liveRow {
+	rows := []liveRow{}
+	for _, in := range cfg.Instances {
+		for _, action := range in.Live {
+			mode, _ := policies.ModeOf(in, action, grants, false, now)
+			rows = append(rows, liveRow{Instance: in.Name, Action: action, Source: "config", Enabled: true, Mode: mode, Reason: "live in " + cfg.File})
+		}
+	}
+	for _, g := range grants {
+		in, configured := cfg.Instance(g.Instance)
+		row := liveRowOf(in, g, now)
+		if !configured {
+			row.Mode, row.Reason = policies.DryRun, row.Reason+" (the instance is not in "+cfg.File+")"
+		}
+		rows = append(rows, row)
+	}
+	slices.SortStableFunc(rows, func(x, y liveRow) int { return strings.Compare(x.Instance, y.Instance) })
+	return rows
+}
+
+func liveRowOf(in policies.Instance, g policies.LiveGrant, now time.Time) liveRow {
+	mode, _ := policies.ModeOf(in, g.Action, []policies.LiveGrant{g}, false, now)
+	row := liveRow{Instance: g.Instance, Action: g.Action, Source: "runtime", Enabled: g.Enabled, Mode: mode, By: g.By, Reason: g.Reason, At: &g.At}
+	if !g.Until.IsZero() {
+		until := g.Until.UTC()
+		row.Until = &until
+	}
+	return row
+}
+
+func (a *app) printLive(rows []liveRow) error {
+	if a.json() {
+		return a.printJSON(rows)
+	}
+	if len(rows) == 0 {
+		fmt.Fprintln(a.stdout, "Nothing is live: every action runs dry.")
+		return nil
+	}
+	t := plainTable(a.stdout, "INSTANCE", "ACTION", "SOURCE", "SAYS", "MODE NOW", "UNTIL (UTC)", "BY", "REASON")
+	for _, r := range rows {
+		says, until := "dry-run", "changed"
+		if r.Enabled {
+			says = "live"
+		}
+		if r.Until != nil {
+			until = clock(*r.Until)
+		}
+		tableRow(t, r.Instance, string(r.Action), r.Source, says, string(r.Mode), until, r.By, r.Reason)
+	}
+	t.Flush() // as in actions list
+	return nil
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/agent/archive"
+	"dcshealer/agent/bus"
+	"dcshealer/agent/observer"
+	"dcshealer/policies"
+)
+
+// archiveFile is the alarm archive's name in a state_dir.
+const archiveFile = archive.FileName
+
+// busFlags name a bus for one command.
+type busFlags struct{ url, prefix, stateDir string }
+
+func (f *busFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.url, "bus", "", "URL of the bus, such as redis://127.0.0.1:6379 (default: that of the config, or of the dcshealer that runs here)")
+	cmd.Flags().StringVar(&f.prefix, "prefix", "", "start of the channel names (default: that of the config, or redis:monitor)")
+}
+
+// settings are the config's, or the defaults: with --bus no config is needed, and one that lies here is not read.
+func (a *app) settings(f busFlags) (policies.Config, error) {
+	cfg := policies.DefaultConfig()
+	if a.configFile != "" || f.url == "" && a.hasConfig() {
+		var err error
+		if cfg, err = a.config(); err != nil {
+			return cfg, err
+		}
+	}
+	if f.url != "" {
+		cfg.Bus.URL = policies.Secret(f.url)
+	}
+	if f.prefix != "" {
+		cfg.Bus.Prefix = f.prefix
+	}
+	if f.stateDir != "" {
+		cfg.StateDir = f.stateDir
+	}
+	return cfg, nil
+}
+
+// connect opens the bus of the settings; where none is configured, the embedded one of the process that runs on the state_dir.
+func (a *app) connect(ctx context.Context, cfg policies.Config, log *slog.Logger) (*bus.Bus, error) {
+	if cfg.Bus.URL != "" {
+		return bus.New(bus.Options{URL: cfg.Bus.URL, Prefix: cfg.Bus.Prefix, Log: log})
+	}
+	url, err := busOfRun(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := bus.New(bus.Options{URL: url, Prefix: cfg.Bus.Prefix, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Ping(ctx); err != nil { // an embedded bus ends with its process, which may have left its address behind
+		return nil, errors.Join(fmt.Errorf("%w; the dcshealer that ran on %s is gone: start dcshealer run, or name a bus with --bus or under bus.url", err, cfg.StateDir), b.Close())
+	}
+	return b, nil
+}
+
+func (a *app) newObserveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "observe",
+		Short: "Show one role's console on any bus, standalone",
+		Long: `observe runs one observer by itself, on any bus that carries alarms in the wire format. It keeps receiving after the bus
+was away; the archiver also keeps what it missed, where the alarms were added to the stream. Stop it with Ctrl-C.`,
+		Example: "  dcshealer observe dba --bus redis://127.0.0.1:6379\n  dcshealer observe archiver --bus redis://127.0.0.1:6379 --state-dir ./state",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		a.newObserveRole("dba", "Print critical alarms, for the person on duty", observer.DBATopics()),
+		a.newObserveRole("dashboard", "Print critical and warning alarms, for the O&M team", observer.DashboardTopics()),
+		a.newObserveRole("archiver", "Keep every alarm in STATE_DIR/"+archiveFile+" and print it", observer.ArchiverTopics()),
+		a.newObserveRole("healer", "Print what a healer says first to each critical alarm; heals nothing", observer.DBATopics()),
+	)
+	return cmd
+}
+
+func (a *app) newObserveRole(role, short string, topics policies.Topics) *cobra.Command {
+	var f busFlags
+	var l logFlags
+	cmd := &cobra.Command{
+		Use:     role,
+		Short:   short,
+		Example: "  dcshealer observe " + role + " --bus redis://127.0.0.1:6379",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.json() {
+				return errors.New("observe prints lines for people; for JSON use alarms list -o json")
+			}
+			log, err := l.newLogger(a.stderr)
+			if err != nil {
+				return err
+			}
+			return a.observe(cmd.Context(), role, topics, f, log)
+		},
+	}
+	f.add(cmd)
+	if role == "archiver" {
+		cmd.Flags().StringVar(&f.stateDir, "state-dir", "", "folder of the archive (default: that of the config, or ./state)")
+	}
+	cmd.Flags().StringVar(&l.format, "log-format", "text", "text or json")
+	cmd.Flags().StringVar(&l.level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// observe runs until the context ends.
+func (a *app) observe(ctx context.Context, role string, topics policies.Topics, f busFlags, log *slog.Logger) (err error) {
+	cfg, err := a.settings(f)
+	if err != nil {
+		return err
+	}
+	b, err := a.connect(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	sub := b.Subscribe(topics)
+	o := observer.Options{Feed: sub, Decode: bus.NewDecoder(b.Prefix(), log.With("component", role)), Out: a.stdout, Prefix: b.Prefix(), Log: log}
+	run, closeRole, err := openRole(ctx, role, o, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeRole()) }()
+	var wg sync.WaitGroup
+	defer wg.Wait() // before the archive is closed
+	wg.Go(func() { _ = run(ctx) })
+	return sub.Run(ctx)
+}
+
+// openRole makes the role and says how to close what it needs.
+func openRole(ctx context.Context, role string, o observer.Options, cfg policies.Config) (run func(context.Context) error, closeRole func() error, err error) {
+	nothing := func() error { return nil }
+	switch role {
+	case "dba":
+		return observer.NewDBA(o).Run, nothing, nil
+	case "dashboard":
+		return observer.NewDashboard(o).Run, nothing, nil
+	case "healer":
+		return observer.NewHealerConsole(o).Run, nothing, nil
+	}
+	store, err := archive.Open(ctx, filepath.Join(cfg.StateDir, archiveFile))
+	if err != nil {
+		return nil, nil, err
+	}
+	return observer.NewArchiver(o, store).Run, store.Close, nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/policies"
+	"dcshealer/remediation"
+)
+
+// planReport is what plan prints as JSON.
+type planReport struct {
+	At        time.Time                 `json:"at"`
+	Instances []remediation.Examination `json:"instances"`
+}
+
+func (a *app) newPlanCommand() *cobra.Command {
+	var instance string
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Probe now and show findings, plans and what each guard says; changes nothing",
+		Long: `plan probes every node now, twice within a second where there is a fault, and shows what it found, what it would send and what each
+guard says to that. It changes nothing. It exits 0 when there is no plan, and 2 when there is at least one, permitted or not.`,
+		Example: "  dcshealer plan -c fleet.yaml\n  dcshealer plan --instance dcs-prod-01 -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.plan(cmd.Context(), instance) },
+	}
+	cmd.Flags().StringVar(&instance, "instance", "", "only this instance")
+	return cmd
+}
+
+func (a *app) plan(ctx context.Context, instance string) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	names, err := chosen(cfg, instance)
+	if err != nil {
+		return err
+	}
+	h, done, err := a.handHealer(ctx, cfg, io.Discard)
+	if err != nil {
+		return err
+	}
+	defer done()
+	report := planReport{At: time.Now().UTC(), Instances: make([]remediation.Examination, len(names))}
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { report.Instances[i], _ = h.Examine(ctx, name) })
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	a.withSavedStates(cfg, &report)
+	if a.json() {
+		err = a.printJSON(report)
+	} else {
+		a.printPlan(report)
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range report.Instances {
+		if len(e.Plans) > 0 {
+			return exitError{code: exitPlanned}
+		}
+	}
+	return nil
+}
+
+// chosen is the named instance, or all.
+func chosen(cfg policies.Config, instance string) ([]string, error) {
+	if instance == "" {
+		var names []string
+		for _, i := range cfg.Instances {
+			names = append(names, i.Name)
+		}
+		return names, nil
+	}
+	if _, ok := cfg.Instance(instance); !ok {
+		return nil, fmt.Errorf("--instance %q is not in %s; there are %s", instance, cfg.File, cfg.InstanceNames())
+	}
+	return []string{instance}, nil
+}
+
+func (a *app) printPlan(r planReport) {
+	for _, e := range r.Instances {
+		fmt.Fprintf(a.stdout, "%s (%s)\n", printable(e.Instance), e.State)
+		if len(e.Findings) == 0 && len(e.Errors) == 0 {
+			fmt.Fprintln(a.stdout, "  healthy: nothing found")
+		}
+		for _, f := range e.Findings {
+			fmt.Fprintf(a.stdout, "  %-8s %s on %s%s: %s\n", strings.ToUpper(f.Severity.String()), f.Metric, f.Node, causeText(f.Cause), printable(f.Msg))
+		}
+		for _, msg := range e.Errors {
+			fmt.Fprintf(a.stdout, "  error    %s\n", printable(msg))
+		}
+		for _, p := range e.Plans {
+			a.printOnePlan(p)
+		}
+	}
+}
+
+func causeText(c policies.Cause) string {
+	if c == "" {
+		return ""
+	}
+	return " (" + string(c) + ")"
+}
+
+func (a *app) printOnePlan(p policies.Plan) {
+	verdict := "would be carried out now"
+	if !p.Permitted {
+		verdict = fmt.Sprintf("stopped by %s", join(p.DeniedBy))
+	}
+	fmt.Fprintf(a.stdout, "  PLAN     %s on %s (%s): %s\n", p.Action, p.Node, p.Mode, verdict)
+	for _, c := range p.Commands {
+		fmt.Fprintf(a.stdout, "             send    %s\n", printable(strings.Join(c, " ")))
+	}
+	fmt.Fprintf(a.stdout, "             expect  %s\n", dash(expectText(p.Expect)))
+	for _, g := range p.Guards {
+		fmt.Fprintf(a.stdout, "             %-5s   %-17s %s\n", g.Verdict, g.Guard, printable(g.Reason))
+	}
+}
+
+func join(guards []policies.Guard) string {
+	names := make([]string, len(guards))
+	for i, g := range guards {
+		names[i] = string(g)
+	}
+	return strings.Join(names, ", ")
+}

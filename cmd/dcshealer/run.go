@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/agent/bus"
+	"dcshealer/agent/observer"
+	"dcshealer/policies"
+)
+
+// roles are what run can do, in the order in which they start.
+var roles = []string{"archiver", "dba", "dashboard", "healer", "agent"}
+
+type runFlags struct {
+	logFlags
+	roles  []string
+	dryRun bool
+}
+
+func (a *app) newRunCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Watch the fleet, publish alarms, observe them and heal: everything in one process, or some roles",
+		Long: `run watches every node, publishes alarms on the bus, and runs the observers and the healer. Dry run is the default: the healer plans and says
+what it would do, and sends nothing until live repair is enabled for an instance and action.`,
+		Example: "  dcshealer run -c fleet.yaml\n  dcshealer run --roles agent,archiver\n  dcshealer run --dry-run --log-format json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runRoles(cmd.Context(), f) },
+	}
+	cmd.Flags().StringSliceVar(&f.roles, "roles", roles, "roles to run: agent, healer, dba, dashboard, archiver")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "send nothing, whatever the config and the runtime settings say")
+	cmd.Flags().StringVar(&f.format, "log-format", "text", "text or json")
+	cmd.Flags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (a *app) runRoles(ctx context.Context, f runFlags) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if err := checkRoles(f.roles); err != nil {
+		return err
+	}
+	log, err := f.newLogger(a.stderr)
+	if err != nil {
+		return err
+	}
+	s := &service{cfg: cfg, flags: f, log: log, lines: observer.NewLineWriter(a.stdout)}
+	return s.run(ctx)
+}
+
+func checkRoles(names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("--roles: want some of %s", strings.Join(roles, ", "))
+	}
+	for _, n := range names {
+		if !slices.Contains(roles, n) {
+			return fmt.Errorf("--roles %q: want some of %s", n, strings.Join(roles, ", "))
+		}
+	}
+	return nil
+}
+
+// service is one run: its parts start one after another and stop in reverse order.
+type service struct {
+	cfg    policies.Config
+	flags  runFlags
+	log    *slog.Logger
+	lines  io.Writer
+	parts  *parts
+	bus    *bus.Bus
+	busURL policies.Secret
+	pub    *bus.Publisher
+	heal   *healing
+}
+
+// stopWithin bounds a clean stop.
+const stopWithin = 5 * time.Second
+
+func (s *service) has(role string) bool { return slices.Contains(s.flags.roles, role) }
+
+func (s *service) run(ctx context.Context) (err error) {
+	s.parts = newParts(s.log)
+	defer func() { err = errors.Join(err, s.parts.stop(stopWithin)) }()
+	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make state_dir %s: %w", s.cfg.StateDir, err)
+	}
+	// The healer's lock comes before anything is started: a second healer on one state_dir refuses.
+	if s.has("healer") {
+		if err := s.openHealer(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.openBus(); err != nil {
+		return err
+	}
+	if err := s.startRoles(ctx); err != nil {
+		return err
+	}
+	s.log.Info("running", "roles", strings.Join(s.flags.roles, ","), "instances", len(s.cfg.Instances), "bus", s.bus.Addr(), "dry_run", s.flags.dryRun)
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+		return nil
+	case err := <-s.parts.failed:
+		return err
+	}
+}
+
+// openBus connects to the configured bus, or starts one on loopback.
+func (s *service) openBus() error {
+	s.busURL = s.cfg.Bus.URL
+	if s.busURL == "" {
+		e, err := bus.StartEmbedded(bus.EmbeddedOptions{Prefix: s.cfg.Bus.Prefix, Log: s.log})
+		if err != nil {
+			return fmt.Errorf("start the embedded bus: %w", err)
+		}
+		s.parts.onStop("embedded bus", e.Close)
+		s.busURL = e.URL()
+		s.log.Info("no bus is configured: an embedded one listens", "bus", s.busURL.Reveal())
+	}
+	b, err := bus.New(bus.Options{URL: s.busURL, Prefix: s.cfg.Bus.Prefix, Log: s.log})
+	if err != nil {
+		return fmt.Errorf("open the bus: %w", err)
+	}
+	s.bus = b
+	s.parts.onStop("bus", b.Close)
+	info := runInfo{PID: os.Getpid(), Started: time.Now().UTC(), Bus: maskedURL(s.busURL), Roles: s.flags.roles, Prefix: s.cfg.Bus.Prefix, Listen: s.cfg.Listen}
+	if err := writeRunInfo(s.cfg.StateDir, info); err != nil {
+		return err
+	}
+	s.parts.onStop("run info", func() error { return removeRunInfo(s.cfg.StateDir, info.PID) })
+	return nil
+}

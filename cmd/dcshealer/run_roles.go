@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"dcshealer/agent"
+	"dcshealer/agent/archive"
+	"dcshealer/agent/bus"
+	"dcshealer/agent/observer"
+	"dcshealer/agent/probe"
+	"dcshealer/policies"
+	"dcshealer/remediation"
+	"dcshealer/remediation/journal"
+)
+
+// healing is what the healer needs, opened before anything runs.
+type healing struct {
+	healer  *remediation.Healer
+	journal *journal.Journal
+	agent   *agent.Agent // of this process; nil without that role
+}
+
+func (s *service) openHealer(ctx context.Context) error {
+	op := operator("")
+	j, err := journal.Open(ctx, s.cfg.StateDir, op)
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("journal", j.Close)
+	unlock, err := j.LockHealer(ctx)
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("healer lock", func() error { unlock(); return nil })
+	probers, closeProbers, err := healerProbers(s.cfg, s.log)
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("healer probers", func() error { closeProbers(); return nil })
+	s.heal = &healing{journal: j}
+	s.heal.healer = remediation.New(remediation.Options{
+		Config: s.cfg, Probers: probers, Journal: j, DryRun: s.flags.dryRun, Lines: s.lines, Log: s.log,
+		Operator: op, Trigger: policies.TriggerAlarm, NewID: newID,
+		Trouble: func(now time.Time) map[string]bool {
+			if s.heal.agent == nil {
+				return nil
+			}
+			return s.heal.agent.Critical(now)
+		},
+	})
+	return nil
+}
+
+// startRoles starts the readers of the bus before the agent that publishes: the first alarm is not lost on them.
+func (s *service) startRoles(ctx context.Context) error {
+	var ready []<-chan struct{}
+	if s.has("archiver") {
+		r, err := s.startArchiver(ctx)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, r)
+	}
+	if s.has("dba") {
+		sub := s.bus.Subscribe(observer.DBATopics())
+		ready = append(ready, s.startSubscription("dba subscription", sub))
+		s.parts.start("dba", observer.NewDBA(s.observing(sub)).Run)
+	}
+	if s.has("dashboard") {
+		sub := s.bus.Subscribe(observer.DashboardTopics())
+		ready = append(ready, s.startSubscription("dashboard subscription", sub))
+		s.parts.start("dashboard", observer.NewDashboard(s.observing(sub)).Run)
+	}
+	if s.has("healer") {
+		ready = append(ready, s.startHealer())
+	}
+	if !s.has("agent") {
+		return nil
+	}
+	await(ctx, ready)
+	return s.startAgent()
+}
+
+// await waits until every reader is subscribed, for 3 s at most: a bus that is down must not keep the agent from watching.
+func await(ctx context.Context, ready []<-chan struct{}) {
+	limit := time.NewTimer(3 * time.Second)
+	defer limit.Stop()
+	for _, r := range ready {
+		select {
+		case <-r:
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// observing is what a role that shows alarms needs; each has a decoder of its own, which knows what that role has had.
+func (s *service) observing(sub *bus.Subscription) observer.Options {
+	return observer.Options{Feed: sub, Decode: bus.NewDecoder(s.cfg.Bus.Prefix, s.log), Out: s.lines, Prefix: s.cfg.Bus.Prefix, Log: s.log}
+}
+
+func (s *service) startSubscription(name string, sub *bus.Subscription) <-chan struct{} {
+	s.parts.start(name, sub.Run)
+	return sub.Ready()
+}
+
+func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
+	store, err := archive.Open(ctx, filepath.Join(s.cfg.StateDir, archiveFile))
+	if err != nil {
+		return nil, err
+	}
+	s.parts.onStop("archive", store.Close)
+	sub := s.bus.Subscribe(observer.ArchiverTopics())
+	ready := s.startSubscription("archiver subscription", sub)
+	s.parts.start("archiver", observer.NewArchiver(s.observing(sub), store).Run)
+	return ready, nil
+}
+
+// startHealer starts the state machines, then the reader that hands them the critical alarms.
+func (s *service) startHealer() <-chan struct{} {
+	h := s.heal.healer
+	s.parts.start("healer", h.Run)
+	sub := s.bus.Subscribe(observer.DBATopics())
+	ready := s.startSubscription("healer subscription", sub)
+	decoder := bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", "healer"))
+	s.parts.start("healer alarms", func(ctx context.Context) error {
+		select {
+		case <-ready:
+			fmt.Fprintln(s.lines, policies.HealerStartLine)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for {
+			batch := sub.Batch(ctx, 500, 0)
+			if len(batch) == 0 {
+				return ctx.Err()
+			}
+			for _, m := range batch {
+				if a, err := decoder.Decode(m); err == nil {
+					h.Alarm(a)
+				}
+			}
+		}
+	})
+	return ready
+}
+
+// startAgent starts watching. Critical alarms also go to the healer of this process directly: a dead bus stops nothing.
+func (s *service) startAgent() error {
+	s.pub = s.bus.NewPublisher()
+	s.parts.start("publisher", s.pub.Run)
+	source := operator("").Host
+	o := agent.Options{
+		Config: s.cfg, Lines: s.lines, Log: s.log, NewID: newID, Source: source,
+		Publish: func(a policies.Alarm) { _ = s.pub.Publish(context.Background(), a) },
+		Probers: func(i policies.Instance, n policies.Node) (agent.Prober, error) {
+			po, err := probe.For(i, n, s.cfg.Agent.Timeout, s.log)
+			if err != nil {
+				return nil, err
+			}
+			return probe.New(po), nil
+		},
+	}
+	if s.heal != nil {
+		o.Direct = s.heal.healer.Alarm
+		o.OnSnapshot = func(snap policies.Snapshot, _ policies.Instance) { s.heal.healer.Observe(snap) }
+	}
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	if s.heal != nil {
+		s.heal.agent = a
+	}
+	s.parts.start("agent", func(ctx context.Context) error {
+		err := a.Run(ctx)
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	})
+	return nil
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+)
+
+func (a *app) newStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show each instance's state, modes, breakers and last action",
+		Long: `Shows what the running healer says, or, when none runs, what the last one said. Modes and pauses are as they are now. A state
+is "unknown" where no healer ever saw the instance.`,
+		Example: `  dcshealer status
+  dcshealer status -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.readStatus(cmd.Context(), time.Now())
+			switch {
+			case err != nil:
+				return err
+			case a.json():
+				return a.printJSON(s)
+			}
+			a.writeStatus(s)
+			return nil
+		},
+	}
+}
+
+// stateUnknown is the state of an instance that no healer has said anything about yet.
+const stateUnknown policies.State = "unknown"
+
+// fleetStatus is what status prints.
+type fleetStatus struct {
+	Instances []instanceStatus `json:"instances"`
+	Running   bool             `json:"running"` // a healer runs on this state_dir
+	Bus       string           `json:"bus"`     // without a password; empty: an embedded bus that is not known here
+}
+
+type instanceStatus struct {
+	Instance   string                            `json:"instance"`
+	State      policies.State                    `json:"state"`
+	Since      *time.Time                        `json:"since"` // null with an unknown state
+	Incidents  []string                          `json:"incidents"`
+	Modes      map[policies.Action]policies.Mode `json:"modes"`
+	Breakers   map[policies.Action]string        `json:"breakers"`
+	Paused     bool                              `json:"paused"`
+	LastAction *policies.LastAction              `json:"last_action"`
+	Blind      string                            `json:"blind,omitempty"`
+}
+
+func (a *app) readStatus(ctx context.Context, now time.Time) (fleetStatus, error) {
+	j, cfg, err := a.readJournal(ctx)
+	if err != nil {
+		return fleetStatus{}, err
+	}
+	s := fleetStatus{Instances: make([]instanceStatus, len(cfg.Instances)), Running: journal.HealerRunning(cfg.StateDir), Bus: busOf(cfg)}
+	for i, in := range cfg.Instances {
+		s.Instances[i] = statusOf(in, policies.MachineStatus{}, nil, now)
+	}
+	if j == nil {
+		return s, nil
+	}
+	defer j.Close()
+	return s, fillStatus(ctx, j, cfg, s, now)
+}
+
+// fillStatus adds what the journal knows.
+func fillStatus(ctx context.Context, j *journal.Journal, cfg policies.Config, s fleetStatus, now time.Time) error {
+	grants, err := j.Live(ctx, now)
+	if err != nil {
+		return err
+	}
+	saved, err := j.Statuses(ctx)
+	if err != nil {
+		return err
+	}
+	to := s.Instances
+	for i, in := range cfg.Instances {
+		var last policies.MachineStatus
+		if k := slices.IndexFunc(saved, func(m policies.MachineStatus) bool { return m.Instance == in.Name }); k >= 0 {
+			last = saved[k]
+		}
+		last.DryRun = last.DryRun && s.Running // the next start may be without
+		to[i] = statusOf(in, last, grants, now)
+		if _, to[i].Paused, err = j.Paused(ctx, in.Name, now); err != nil {
+			return err
+		}
+		if to[i].LastAction, err = j.LastAction(ctx, in.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statusOf joins the config, the grants and what a healer last said of the instance; its zero value is: nothing. Pure.
+func statusOf(in policies.Instance, last policies.MachineStatus, grants []policies.LiveGrant, now time.Time) instanceStatus {
+	s := instanceStatus{Instance: in.Name, State: stateUnknown, Incidents: []string{}, Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{}, Blind: last.Blind}
+	for _, action := range policies.Actions {
+		s.Modes[action], _ = policies.ModeOf(in, action, grants, last.DryRun, now)
+	}
+	if last.State != "" {
+		since := last.Since.UTC()
+		s.State, s.Since = last.State, &since
+	}
+	if last.Incidents != nil {
+		s.Incidents = last.Incidents
+	}
+	if last.Breakers != nil {
+		s.Breakers = last.Breakers
+	}
+	return s
+}
+
+// busOf is where alarms go: what the last run wrote down, else what the config says; never a password.
+func busOf(cfg policies.Config) string {
+	if info, err := readRunInfo(cfg.StateDir); err == nil && info.Bus != "" {
+		return maskURL(info.Bus)
+	}
+	return maskURL(cfg.Bus.URL.Reveal())
+}
+
+func (a *app) writeStatus(s fleetStatus) {
+	healer := "not running; the states are the last known"
+	if s.Running {
+		healer = "running"
+	}
+	fmt.Fprintf(a.stdout, "healer: %s\nbus: %s\n\n", healer, dash(printable(s.Bus)))
+	t := plainTable(a.stdout, "INSTANCE", "STATE", "SINCE (UTC)", "PAUSED", "MODES", "BREAKERS", "INCIDENTS", "LAST ACTION")
+	for _, in := range s.Instances {
+		since, paused, last := "", "no", ""
+		if in.Since != nil {
+			since = clock(*in.Since)
+		}
+		if in.Paused {
+			paused = "yes"
+		}
+		if l := in.LastAction; l != nil {
+			last = fmt.Sprintf("%s %s %s %s", clock(l.At), l.Action, l.Node, l.Outcome)
+		}
+		tableRow(t, in.Instance, string(in.State), since, paused, perAction(in.Modes), perAction(in.Breakers), strings.Join(in.Incidents, " "), last)
+	}
+	t.Flush() // as in actions list
+	for _, in := range s.Instances {
+		if in.Blind != "" {
+			fmt.Fprintln(a.stdout, printable(in.Instance+" is blind: "+in.Blind))
+		}
+	}
+}
+
+// perAction lists what holds for each action, in their order.
+func perAction[T ~string](m map[policies.Action]T) string {
+	var parts []string
+	for _, action := range policies.Actions {
+		if v, ok := m[action]; ok {
+			parts = append(parts, string(action)+"="+string(v))
+		}
+	}
+	return strings.Join(parts, " ")
+}
