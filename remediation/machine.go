@@ -45,6 +45,9 @@ type incident struct {
 	given     policies.Cause // the cause for which the server does not support the remedy; empty: it was not refused
 }
 
+// restPace is how often an open incident is looked at again when nothing else asks for it: two full probes of each node.
+const restPace = 3 * time.Second
+
 // watchFor is how long a repair is watched for staying so.
 const watchFor = 10 * time.Second
 
@@ -110,8 +113,7 @@ func (m *Machine) takeClaims() []policies.Metric {
 
 func (m *Machine) run(ctx context.Context) error {
 	m.save()
-	pace := max(time.Second, m.h.opt.Config.Agent.Interval)
-	look := time.NewTicker(pace)
+	look := time.NewTicker(max(restPace, m.h.opt.Config.Agent.Interval))
 	defer look.Stop()
 	settings := time.NewTicker(500 * time.Millisecond)
 	defer settings.Stop()

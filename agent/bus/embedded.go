@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -91,22 +93,20 @@ func (e *Embedded) Close() error {
 func (e *Embedded) accept() {
 	for {
 		conn, err := e.listener.Accept()
-		if err != nil {
-			if e.isClosed() {
-				return
-			}
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // too many open files, as a rule: it passes
 			e.log.Warn("client not accepted", "err", err)
-			continue
+			<-time.After(acceptPause)
+		default:
+			e.serve(conn)
 		}
-		e.serve(conn)
 	}
 }
 
-func (e *Embedded) isClosed() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.closed
-}
+// acceptPause keeps a listener that cannot accept from spinning.
+const acceptPause = 100 * time.Millisecond
 
 func (e *Embedded) serve(client net.Conn) {
 	server, err := e.redis.Dial()
