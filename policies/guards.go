@@ -172,10 +172,14 @@ func (f Facts) identity() Verdict {
 	return allow("%s is still the %s that was diagnosed (run id %s)", t.Node, t.Replication.Role, short(t.RunID))
 }
 
+var breakerStates = []string{"closed", "open", "half-open"}
+
 func (f Facts) breaker() Verdict {
 	switch {
 	case f.Breaker == "" || f.FleetBreaker == "":
 		return hold("the breaker's state cannot be read")
+	case !slices.Contains(breakerStates, f.Breaker) || !slices.Contains(breakerStates, f.FleetBreaker):
+		return hold("the breaker is in a state that is not known (%s, of the fleet %s)", f.Breaker, f.FleetBreaker)
 	case f.Breaker == "open":
 		return hold("%s on %s failed or did not help three times in a row; one trial follows 10 min after the last", f.Action, f.Instance.Name)
 	case f.FleetBreaker == "open":
@@ -223,11 +227,14 @@ func (f Facts) tilt() Verdict {
 // -pubsub in CLIENT LIST) even where the config says nobody else manages the instance.
 func (f Facts) managedElsewhere() Verdict {
 	by := string(f.Instance.ManagedBy)
+	if f.Action == ReattachReplica && len(f.SentinelNodes) == 0 {
+		return deny("no node of %s showed its clients, so a Sentinel cannot be ruled out", f.Instance.Name)
+	}
 	for _, s := range f.SentinelNodes {
 		if !s.SentinelSeen.Known {
 			return deny("%s did not show its clients, so a Sentinel cannot be ruled out: grant +client|list to the user", s.Node)
 		}
-		if s.SentinelSeen.V && f.Instance.ManagedBy == ManagedByNone {
+		if s.SentinelSeen.V && (f.Instance.ManagedBy == ManagedByNone || f.Instance.ManagedBy == "") {
 			return deny("a Sentinel is connected to %s although managed_by is none: set managed_by: sentinel for %s", s.Node, f.Instance.Name)
 		}
 	}

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 )
 
 // ReattachFacts is what the guards of reattach-replica need: fresh probes of the replica X and the master M it should
@@ -13,6 +14,7 @@ type ReattachFacts struct {
 	Group        Group
 	OldX, OldM   NodeMemory
 	EarlierM     Snapshot // M in the probe before: buffers that grow show by two
+	PlannedM     Snapshot // M when the plan was made; zero: it is being made now
 	Predicted    Resync
 	AllowLost    bool // a person let this one case through, by name, once
 }
@@ -21,8 +23,12 @@ type ReattachFacts struct {
 func ReattachGuards(f ReattachFacts) []Ruling {
 	common := CommonGuards(f.Facts)
 	for i, r := range common {
-		if r.Guard == GuardBudget && !r.Denied() {
+		switch {
+		case r.Denied():
+		case r.Guard == GuardBudget:
 			common[i] = Rule(GuardBudget, f.resyncBudget())
+		case r.Guard == GuardIdentity && f.PlannedM.RunID != "" && f.PlannedM.RunID != f.M.RunID:
+			common[i] = Rule(GuardIdentity, deny("the master %s restarted since the diagnosis: it will be diagnosed anew", f.MNode.Name))
 		}
 	}
 	return append(common,
@@ -41,11 +47,17 @@ func ReattachGuards(f ReattachFacts) []Ruling {
 func (f ReattachFacts) busy() Verdict {
 	p := f.M.Persistence
 	switch {
+	case f.X.Reach == ReachLoading || f.X.Loading.Or(false):
+		return hold("%s is loading its data set: what it holds is not known yet", f.XNode.Name)
+	case f.X.Reach != ReachUp || !f.X.Loading.Known:
+		return deny("%s is not up (%s), or does not say whether it loads", f.XNode.Name, f.X.Reach)
+	case f.X.Replication.Role == RoleReplica && !f.X.Replication.SyncInProgress.Known:
+		return deny("%s does not say whether a copy is under way", f.XNode.Name)
 	case f.X.Replication.SyncInProgress.Or(false):
 		return hold("%s is in the middle of a copy from %s:%d", f.XNode.Name, f.X.Replication.MasterHost, f.X.Replication.MasterPort)
 	case !p.BgsaveRunning.Known || !p.AOFRewriteRunning.Known:
 		return deny("%s does not say whether it saves", f.MNode.Name)
-	case f.Predicted == ResyncFull && (p.BgsaveRunning.V || p.AOFRewriteRunning.V):
+	case f.Predicted != ResyncPartial && (p.BgsaveRunning.V || p.AOFRewriteRunning.V):
 		return hold("%s is saving (BGSAVE or AOF rewrite)", f.MNode.Name)
 	case clientsPaused(f.M):
 		return hold("clients are paused on %s (%s)", f.MNode.Name, f.M.Clients.Paused.V)
@@ -63,6 +75,8 @@ func (f ReattachFacts) masterSafe() Verdict {
 	m, name := f.M, f.MNode.Name
 	mk, xk := m.Keys(), f.X.Keys()
 	switch {
+	case m.Reach == ReachLoading:
+		return hold("%s is loading its data set, or does not say", name)
 	case m.Reach != ReachUp:
 		return deny("the master %s cannot be reached (%s): %s", name, m.Reach, m.Err)
 	case m.Replication.Role != RoleMaster:
@@ -94,6 +108,8 @@ func (f ReattachFacts) lineage() Verdict {
 		return deny("%s and %s share history %s, but how far each has come on it is not known", f.XNode.Name, f.MNode.Name, short(string(k.ID)))
 	case k.Related && k.Behind > 0:
 		return deny("%s holds %d bytes of the shared history %s that %s has lost: the replica is ahead of the master; decide which one holds the data", f.XNode.Name, k.Behind, short(string(k.ID)), f.MNode.Name)
+	case k.Related && k.ID != x.ReplID && x.grownSince().Or(1) > 0 && x.Role == RoleReplica:
+		return f.foreignLineage()
 	case k.Related:
 		return allow("both are of history %s and %s holds all of it that %s has", short(string(k.ID)), f.MNode.Name, f.XNode.Name)
 	}
@@ -103,24 +119,24 @@ func (f ReattachFacts) lineage() Verdict {
 // foreignLineage: no id is shared. Our own record may know better, and a replica of another live master holds only a copy.
 func (f ReattachFacts) foreignLineage() Verdict {
 	x := f.X.Replication
-	if x.Role == RoleReplica && x.LinkUp.Or(false) {
+	if x.Role == RoleReplica && x.LinkUp.Or(false) && x.LastIOSecondsAgo.Or(silentLink+1) <= silentLink {
 		_, inGroup := f.Group.upstream(f.X)
 		if len(x.Replicas) == 0 && !inGroup {
 			return allow("%s is a copy of the live master %s:%d and holds nothing of its own", f.XNode.Name, x.MasterHost, x.MasterPort)
 		}
 		return deny("%s is unrelated to %s and has replicas of its own or follows a node of this instance", f.XNode.Name, f.MNode.Name)
 	}
-	if f.followedByRecord() {
-		return allow("no id is shared now, but at %s %s followed the history that %s still goes on with", f.OldX.At.UTC().Format("2006-01-02 15:04:05"), f.XNode.Name, f.MNode.Name)
+	if x.Role == RoleMaster && f.followedByRecord() {
+		return allow("no id is shared now, but at %s %s followed the history that %s still goes on with", f.OldX.Followed.At.UTC().Format("2006-01-02 15:04:05"), f.XNode.Name, f.MNode.Name)
 	}
 	return deny("%s (history %s) and %s (history %s) have nothing in common: following it would replace data that only %s has", f.XNode.Name,
 		short(string(x.ReplID)), f.MNode.Name, short(string(f.M.Replication.ReplID)), f.XNode.Name)
 }
 
+// followedByRecord: a node that restarted as a master without its data forgets what it followed; our own record does not.
 func (f ReattachFacts) followedByRecord() bool {
-	m := f.M.Replication
-	reached := m.reachOn(f.OldX.ReplID)
-	return f.OldX.Role == RoleReplica && reached.Known && reached.V >= f.OldX.Offset
+	reached := f.M.Replication.reachOn(f.OldX.Followed.ReplID)
+	return reached.Known && reached.V >= f.OldX.Followed.Offset
 }
 
 // noLostWrites: the full copy replaces all that X wrote on its own. Only the history it left tells.
@@ -139,13 +155,15 @@ func (f ReattachFacts) ownWrites() Verdict {
 		switch {
 		case !x.ReadOnly.Known:
 			return deny("%s does not say whether it is read-only", f.XNode.Name)
-		case !x.ReadOnly.V && f.Predicted == ResyncFull:
+		case !x.ReadOnly.V && f.Predicted != ResyncPartial:
 			return deny("%s is a writable replica (replica-read-only no): it may hold keys of its own, which a full copy would delete%s", f.XNode.Name, lift)
 		}
 		return allow("%s is a read-only replica: it took no writes of its own", f.XNode.Name)
 	}
 	own := OwnBytes(x)
 	switch {
+	case own.Known && !slices.Contains([]ReplID{f.M.Replication.ReplID, f.M.Replication.ReplID2}, x.ReplID2):
+		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
 	case !own.Known:
 		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
 	case len(x.Replicas) > 0:

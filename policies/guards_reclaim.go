@@ -45,6 +45,9 @@ func (f ReclaimFacts) busy() Verdict {
 
 // isMaster: a replica ignores maxmemory and deletes nothing by itself.
 func (f ReclaimFacts) isMaster() Verdict {
+	if f.M.Reach == ReachLoading {
+		return hold("%s is loading its data set", f.M.Node)
+	}
 	if f.M.Reach != ReachUp || f.M.Replication.Role != RoleMaster {
 		return deny("%s is not a reachable master (%s, %s)", f.M.Node, f.M.Reach, f.M.Replication.Role)
 	}
@@ -63,6 +66,8 @@ func (f ReclaimFacts) worthwhile() Verdict {
 		return deny("no key of %s has a TTL: there is nothing to expire; %s", f.M.Node, d.Where())
 	case d.Cause == CauseClientBuffers:
 		return deny("client buffers hold the memory of %s, no sweep frees them; %s", f.M.Node, d.Where())
+	case d.Expired.Known && d.Expired.V == 0:
+		return deny("no key of %s has expired, 0 expired keys; %s", f.M.Node, d.Where())
 	case d.Expired.Known && d.ExpiredBytes.Known && d.ExpiredBytes.V < d.Need:
 		return deny("about %d expired keys hold %d MiB and %d MiB must come free for the alarm to clear; %s", d.Expired.V, d.ExpiredBytes.V>>20, d.Need>>20, d.Where())
 	case d.VolatileBytes < d.Need/slack:

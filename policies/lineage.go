@@ -46,12 +46,21 @@ func (r Replication) reachOn(id ReplID) Opt[int64] {
 // each 10 s). Unknown unless the node remembers the history it left (replid2) and keeps a backlog: without one its
 // offset stands still while it is written to.
 func OwnBytes(x Replication) Opt[int64] {
-	if x.Role != RoleMaster || x.ReplID2.None() || !x.BacklogActive.Or(false) || !x.Offset.Known || x.SecondOffset.Or(-1) < 1 {
+	if x.Role != RoleMaster || !x.BacklogActive.Or(false) {
 		return Opt[int64]{}
 	}
-	own := x.Offset.V - (x.SecondOffset.V - 1)
-	if own < 0 {
+	return x.grownSince()
+}
+
+// grownSince is how many bytes of its current history a node holds beyond the end of the one it left; unknown without one.
+func (r Replication) grownSince() Opt[int64] {
+	at := r.reach()
+	if r.ReplID2.None() || !at.Known || r.SecondOffset.Or(-1) < 1 {
 		return Opt[int64]{}
+	}
+	own := at.V - (r.SecondOffset.V - 1)
+	if own < 0 {
+		return Opt[int64]{} // behind the point where it left: not a history that we understand
 	}
 	return Known(own)
 }
@@ -102,17 +111,21 @@ func ClearlyFewer(n, were int64) bool { return float64(n) < 0.9*float64(were) }
 // NextMemory is what to remember of a node after s was read. A master that lost history and clearly holds fewer keys is not
 // believed for a day: its last good state stays, so that a guard can still tell what was lost. An unreadable node
 // changes nothing.
-func NextMemory(old NodeMemory, s Snapshot, masterNode string) NodeMemory {
+func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	keys := s.Keys()
 	r := s.Replication
-	if s.Reach != ReachUp || !keys.Known || r.ReplID.None() {
+	if s.Reach != ReachUp || !keys.Known || r.ReplID.None() || !r.reach().Known {
 		return old
 	}
 	if HistoryLost(s, old) && ClearlyFewer(keys.V, old.Keys) && s.At.Sub(old.At) < memoryKept {
 		return old
 	}
-	return NodeMemory{
+	next := NodeMemory{
 		Instance: s.Instance, Node: s.Node, At: s.At, RunID: s.RunID, Role: r.Role,
-		ReplID: r.ReplID, ReplID2: r.ReplID2, Offset: r.reach().Or(0), Keys: keys.V, MasterNode: masterNode,
+		ReplID: r.ReplID, ReplID2: r.ReplID2, Offset: r.reach().V, Keys: keys.V, Followed: old.Followed,
 	}
+	if r.Role == RoleReplica && r.LinkUp.Or(false) {
+		next.Followed = Followed{ReplID: r.ReplID, Offset: next.Offset, At: s.At}
+	}
+	return next
 }

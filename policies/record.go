@@ -134,14 +134,21 @@ type LastAction struct {
 // NodeMemory is our own durable record of what a node last was, followed and held: after a restart a server
 // forgets, and only this can tell whether history was lost.
 type NodeMemory struct {
-	Instance   string    `json:"instance"`
-	Node       string    `json:"node"`
-	At         time.Time `json:"at"`
-	RunID      string    `json:"run_id"`
-	Role       Role      `json:"role"`
-	ReplID     ReplID    `json:"replid"`
-	ReplID2    ReplID    `json:"replid2"`
-	Offset     int64     `json:"offset"`
-	Keys       int64     `json:"keys"`
-	MasterNode string    `json:"master_node,omitempty"` // of a replica in step: the node whose lineage it had
+	Instance string    `json:"instance"`
+	Node     string    `json:"node"`
+	At       time.Time `json:"at"`
+	RunID    string    `json:"run_id"`
+	Role     Role      `json:"role"`
+	ReplID   ReplID    `json:"replid"`
+	ReplID2  ReplID    `json:"replid2"`
+	Offset   int64     `json:"offset"`
+	Keys     int64     `json:"keys"`
+	Followed Followed  `json:"followed,omitzero"` // the history that it last had its link up to, as a replica
+}
+
+// Followed is a history that a replica followed, and how far it had come.
+type Followed struct {
+	ReplID ReplID    `json:"replid"`
+	Offset int64     `json:"offset"`
+	At     time.Time `json:"at"`
 }

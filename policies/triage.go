@@ -94,7 +94,7 @@ func masterUnreachable(xn, mn Node, x, m Snapshot) (Triage, bool) {
 func masterDemoted(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	upstream, inGroup := g.upstream(m)
 	switch {
-	case inGroup && masterless(g):
+	case inGroup && g.endless(m):
 		return Triage{Cause: CauseCycle, Msg: fmt.Sprintf("no node of %s is a master: they follow each other in a circle; a person has to choose the master", g.Instance.Name)}, true
 	case inGroup && upstream.Name == xn.Name:
 		return Triage{Cause: CauseSwitchedOver, Severity: Warning, Msg: fmt.Sprintf("%s is the master now and %s follows it: correct the roles in the config", xn.Name, mn.Name)}, true
@@ -104,22 +104,12 @@ func masterDemoted(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	return Triage{Cause: CauseSwitchedOver, Msg: fmt.Sprintf("the configured master %s is a replica of %s:%d: correct the roles in the config, then see to %s", mn.Name, m.Replication.MasterHost, m.Replication.MasterPort, xn.Name)}, true
 }
 
-// masterless reports whether every node answers and says that it is a replica.
-func masterless(g Group) bool {
-	for _, s := range g.Snapshots {
-		if !s.Reach.Answers() || s.Replication.Role != RoleReplica {
-			return false
-		}
-	}
-	return len(g.Snapshots) > 0
-}
-
 // masterRole: a configured replica that is a master, beside the configured master that is one too.
 func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 	t := Triage{Remedy: ReattachReplica}
 	own := OwnBytes(x.Replication)
 	switch {
-	case m.Keys().Or(0) == 0 && x.Keys().Or(1) > 0:
+	case m.Reach == ReachUp && !m.Loading.Or(false) && m.Keys().Or(1) == 0 && x.Keys().Or(1) > 0:
 		t.Cause, t.Msg = CauseMasterEmpty, fmt.Sprintf("%s is a master with %s keys and %s is empty: following it would delete them", xn.Name, x.Keys(), mn.Name)
 	case len(x.Replication.Replicas) > 0 || followed(g, xn):
 		t.Cause, t.Msg = CauseTwoMasters, fmt.Sprintf("%s and %s are both masters, and %s has replicas of its own: decide which one holds the data", xn.Name, mn.Name, xn.Name)
@@ -150,7 +140,9 @@ func replicaRole(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 		return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica, Msg: xn.Name + " follows itself"}, true
 	case inGroup:
 		return chained(g, xn, mn, x, m, target)
-	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID && silence(r) <= silentLink:
+	case r.Role != RoleReplica:
+		return Triage{Cause: CauseNetwork, Msg: xn.Name + " does not say whether it is a master or a replica"}, true
+	case r.LinkUp.Or(false) && inStep(r, m.Replication) && silence(r) <= silentLink:
 		return Triage{}, false // the master under a name of its own, or a relay of the same history
 	}
 	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
@@ -167,7 +159,11 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 	case !g.leadsTo(x, mn.Name) && up.Reach.Answers():
 		return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
 			Msg: fmt.Sprintf("%s follows %s and the chain does not end at the master %s", xn.Name, target.Name, mn.Name)}, true
-	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID:
+	case r.LinkUp.Or(false) && up.Reach.Answers() && !up.Replication.LinkUp.Or(false):
+		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which has no link to the master itself: %s comes first", xn.Name, target.Name, target.Name)}, true
+	case r.LinkUp.Or(false) && silence(r) > silentLink:
+		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the link of %s says up, yet %s has sent nothing for %d s: CLIENT KILL TYPE master on %s makes it connect again", xn.Name, target.Name, silence(r), xn.Name)}, true
+	case r.LinkUp.Or(false) && inStep(r, m.Replication):
 		return Triage{}, false // a chain is healthy
 	case r.SyncInProgress.Or(false):
 		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, target.Name)}, true
@@ -185,14 +181,16 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	switch {
 	case r.LinkUp.Or(false) && silence(r) > silentLink:
 		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the link of %s says up, yet the master %s has sent nothing for %d s: half-open connection; CLIENT KILL TYPE master on %s makes it connect again", xn.Name, mn.Name, silence(r), xn.Name)}, true
-	case r.LinkUp.Or(false) && r.ReplID == m.Replication.ReplID:
+	case r.LinkUp.Or(false) && inStep(r, m.Replication):
 		return Triage{}, false
+	case r.LinkUp.Or(false) && r.ReplID == "" && r.ReplicaOffset == Known(int64(-1)) && !m.Replication.ReplID.None():
+		return Triage{}, false // PSYNC is renamed on the master: the lag is unknown, nothing else is wrong
+	case !r.LinkUp.Or(false) && lacksPassword(g, x, m): // sync_in_progress flickers while it is turned away, so this comes first
+		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
 	case r.SyncInProgress.Or(false), r.LinkUp.Or(false), copying(m, x):
 		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, mn.Name)}, true
 	case m.Reach == ReachLoading || m.Loading.Or(false):
 		return Triage{Cause: CauseLoading, Severity: Warning, Msg: fmt.Sprintf("the master %s is loading its data set; %s reconnects by itself", mn.Name, xn.Name)}, true
-	case m.AuthRequired.Or(false) && x.MasterAuthSet.Known && !x.MasterAuthSet.V:
-		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
 	}
 	return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s and cannot connect (%s), while we reach both: check network, firewall, TLS and masterauth between them; REPLICAOF would change nothing", xn.Name, mn.Name, link(r))}, true
 }
@@ -207,6 +205,15 @@ func copying(m, x Snapshot) bool {
 		return l.State != "online" && (slices.Contains(x.OwnIPs, l.Host) || len(m.Replication.Replicas) == 1)
 	})
 }
+
+// lacksPassword: the replica has none and the master wants one. A plain probe does not try without; then a password in the
+// config tells.
+func lacksPassword(g Group, x, m Snapshot) bool {
+	wanted := m.AuthRequired.Or(g.Instance.Password != "")
+	return wanted && x.MasterAuthSet.Known && !x.MasterAuthSet.V
+}
+
+func inStep(x, m Replication) bool { return !x.ReplID.None() && x.ReplID == m.ReplID }
 
 func silence(r Replication) int64 { return r.LastIOSecondsAgo.Or(0) }
 
@@ -237,13 +244,13 @@ func (g Group) upstream(s Snapshot) (Node, bool) {
 		return Node{}, false
 	}
 	for _, n := range g.Instance.Nodes {
-		if pointsAt(n.Peer(), r) || pointsAt(n.Address, r) {
+		if pointsAt(n.Peer(), r) {
 			return n, true
 		}
 	}
 	for _, n := range g.Instance.Nodes {
 		o, _ := g.Of(n.Name)
-		if (n.Peer().Port == r.MasterPort || n.Address.Port == r.MasterPort) && overlap(s.MasterIPs, o.OwnIPs) {
+		if n.Peer().Port == r.MasterPort && overlap(s.MasterIPs, o.OwnIPs) {
 			return n, true
 		}
 	}
@@ -256,6 +263,20 @@ func pointsAt(a Address, r Replication) bool {
 
 func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(ip string) bool { return slices.Contains(b, ip) })
+}
+
+// endless reports whether following s upwards goes round in a circle of nodes that all answer.
+func (g Group) endless(s Snapshot) bool {
+	for range len(g.Instance.Nodes) + 1 {
+		n, ok := g.upstream(s)
+		if !ok {
+			return false
+		}
+		if s, ok = g.Of(n.Name); !ok || !s.Reach.Answers() {
+			return false
+		}
+	}
+	return true
 }
 
 // leadsTo reports whether following s upwards inside the group ends at the named node. A target outside the group or a

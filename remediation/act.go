@@ -24,6 +24,7 @@ type result struct {
 	effect  map[string]any
 	after   map[string]any
 	sent    bool // a command that changes something went out
+	held    bool // denied for reasons that time or a setting lifts
 	said    string
 }
 
@@ -32,40 +33,41 @@ type result struct {
 func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Plan, req request) (again bool, err error) {
 	unlock, err := m.h.opt.Journal.Lock(ctx, m.in.Name)
 	if err != nil {
-		return false, m.holdFor(ctx, inc, "busy: "+err.Error())
+		return false, m.holdFor(ctx, inc, "lock", "busy: "+err.Error())
 	}
 	defer unlock()
 	rec := m.record(l, inc, p)
 	rec.Outcome = policies.OutcomeRunning
 	id, err := m.h.opt.Journal.Begin(ctx, rec)
 	if err != nil {
-		m.log.Error("nothing is done without a record", "action", p.Action, "node", p.Node, "err", err)
-		return false, m.holdFor(ctx, inc, "the journal cannot be written, and nothing is done without a record: "+err.Error())
+		return false, m.holdFor(ctx, inc, "journal", "the journal cannot be written, and nothing is done without a record: "+err.Error())
 	}
-	inc.record, req.record = id, id
-	if err := m.life.to(ctx, eventPermit); err != nil {
+	inc.record, req.record, inc.signature = id, id, ""
+	if err := errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventPermit)); err != nil {
 		return false, errors.Join(err, m.finish(ctx, inc, id, p, result{outcome: policies.OutcomeFailed, err: err}, nil))
 	}
+	m.sayDiagnosis(inc)
 	m.h.say(m.in.Name, "plan (%s): %s", p.Mode, describe(p))
-	rc := &recorder{}
-	target, _ := l.group.Of(p.Node)
-	req.planned = target
-	var r result
-	if p.Action == policies.ReattachReplica {
-		rc.each = func(c policies.CommandRecord) { m.recordCommand(ctx, id, c) }
-		r = m.reattach(ctx, l, p, req, rc)
-		r.addLoss(req, l, p)
-	} else {
-		r = m.reclaim(ctx, l, p, req, rc)
-	}
-	commands := rc.all()
-	if rc.each != nil {
-		commands = nil // each was written when it was sent
-	}
+	r, commands := m.carryOut(ctx, l, p, req)
 	if err := m.finish(ctx, inc, id, p, r, commands); err != nil {
 		return false, errors.Join(err, m.life.to(ctx, eventEscalate))
 	}
 	return m.conclude(ctx, inc, r)
+}
+
+// carryOut runs the plan's action. It returns the commands that are not in the record yet.
+func (m *Machine) carryOut(ctx context.Context, l look, p *policies.Plan, req request) (result, []policies.CommandRecord) {
+	req.planned, _ = l.group.Of(p.Node)
+	req.plannedMaster, _ = l.group.Of(m.in.Master().Name)
+	rc := &recorder{}
+	if p.Action == policies.ReclaimExpired {
+		r := m.reclaim(ctx, l, p, req, rc)
+		return r, rc.all()
+	}
+	rc.each = func(c policies.CommandRecord) { m.recordCommand(ctx, req.record, c) }
+	r := m.reattach(ctx, l, p, req, rc)
+	r.addLoss(req, l, p)
+	return r, nil
 }
 
 // recordCommand writes a command down as soon as its reply is here.
@@ -75,10 +77,18 @@ func (m *Machine) recordCommand(ctx context.Context, id string, c policies.Comma
 	}
 }
 
-// holdFor keeps a plan waiting for a reason that is not a guard's; it is asked again at the next round.
-func (m *Machine) holdFor(ctx context.Context, inc *incident, why string) error {
-	m.h.say(m.in.Name, "held: %s", why)
-	inc.signature = ""
+// holdFor keeps a plan waiting for a reason that is not a guard's. It is said once and tried again at each round.
+func (m *Machine) holdFor(ctx context.Context, inc *incident, reason, text string) error {
+	if inc.signature == "waits for "+reason {
+		return nil
+	}
+	inc.signature = "waits for " + reason
+	if err := m.toPlanning(ctx); err != nil {
+		return err
+	}
+	m.sayDiagnosis(inc)
+	m.h.say(m.in.Name, "held: %s", text)
+	m.log.Warn("plan is held", "reason", text)
 	m.rest(inc, policies.StateHeld)
 	return m.life.to(ctx, eventHold)
 }
@@ -108,8 +118,11 @@ func (m *Machine) finish(ctx context.Context, inc *incident, id string, p *polic
 // conclude moves the Machine on by the outcome.
 func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again bool, err error) {
 	if !r.sent {
-		inc.signature = "" // diagnosed and asked anew at the next round
+		// Diagnosed and asked anew at the next round; what time lifts needs no person.
 		m.rest(inc, policies.StateEscalated)
+		if r.held {
+			m.rest(inc, policies.StateHeld)
+		}
 		if r.outcome == policies.OutcomeUnsupported {
 			inc.given = inc.fault.Cause
 		}
@@ -125,11 +138,9 @@ func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again 
 		inc.watch = time.Now().Add(watchFor)
 		m.rest(inc, policies.StateCooldown)
 		return false, m.life.to(ctx, eventFixed)
-	case policies.OutcomeIneffective, policies.OutcomeFailed:
-		inc.signature = ""
-		return true, m.life.to(ctx, eventNext)
+	case policies.OutcomeIneffective, policies.OutcomeFailed, policies.OutcomeDenied:
+		return ctx.Err() == nil, m.life.to(ctx, eventNext)
 	}
-	inc.signature = ""
 	m.rest(inc, policies.StateEscalated)
 	return false, m.life.to(ctx, eventEscalate)
 }
@@ -149,10 +160,12 @@ func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req re
 	}
 	now := m.plan(ctx, fresh, req)
 	switch {
+	case ctx.Err() != nil:
+		return fresh, result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", ctx.Err())}
 	case now == nil || !reflect.DeepEqual(now.Commands, p.Commands):
 		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: the plan changed", errDenied)}
 	case !now.Permitted:
-		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: %s", errDenied, denials(now)), guards: now.Guards, denied: now.DeniedBy}
+		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: %s", errDenied, denials(now)), guards: now.Guards, denied: now.DeniedBy, held: now.Held()}
 	}
 	return fresh, result{}
 }
@@ -175,10 +188,7 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 		return denied
 	}
 	if err := m.stillTheSame(ctx, c, fresh, xn); err != nil {
-		return result{outcome: policies.OutcomeDenied, err: err}
-	}
-	if err := ctx.Err(); err != nil {
-		return result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", err)}
+		return result{outcome: policies.OutcomeDenied, err: err, denied: []policies.Guard{policies.GuardIdentity}}
 	}
 	// Once it is on its way the command is not called off: its effect is read back whatever happens.
 	err = reattach.Send(context.WithoutCancel(ctx), c, mn.Peer())
@@ -221,6 +231,12 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 	}
 	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn}
 	proof, err := v.Run(ctx)
+	if ctx.Err() != nil && !proof.Attached {
+		proof = lastProof(ctx, v)
+		if proof.Attached {
+			err = nil
+		}
+	}
 	r := result{sent: true, after: map[string]any{xn.Name: nodeFacts(proof.Replica), mn.Name: nodeFacts(proof.Master)}}
 	before, _ := l.group.Of(mn.Name)
 	r.effect = map[string]any{"predicted": p.Expect.Resync, "resync": resyncSeen(before, proof.Master), "link_up_after": proof.LinkUpAfter.Seconds(), "attached": proof.Attached, "persistent": false}
@@ -234,6 +250,16 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 		r.outcome, r.err = policies.OutcomeFailed, err
 	}
 	return r
+}
+
+// lastProof looks once more, for a second at the most, when the process is stopping.
+func lastProof(ctx context.Context, v reattach.Verify) reattach.Proof {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	p := reattach.Proof{Replica: v.Replica(ctx), Master: v.Master(ctx)}
+	p.Why = reattach.Attached(p.Replica, p.Master)
+	p.Attached = p.Why == ""
+	return p
 }
 
 // resyncSeen is the kind of copy that the master counted; a restart in between makes it unknown.

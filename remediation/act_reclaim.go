@@ -25,10 +25,14 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	}
 	before, _ := fresh.group.Of(p.Node)
 	noted := time.Now()
+	var stopped []policies.Ruling
 	sweep := reclaim.Sweep{
 		Conn: c, Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V),
-		Look:   m.probers[p.Node].Probe,
-		Permit: func(ctx context.Context) error { return m.permitOn(ctx, fresh, req) },
+		Look: m.probers[p.Node].Probe,
+		Permit: func(ctx context.Context) (err error) {
+			stopped, err = m.permitOn(ctx, fresh, req)
+			return err
+		},
 		Progress: func(r reclaim.Result) {
 			m.log.Debug("sweeping", "node", p.Node, "visited", r.Visited, "keys", r.Keys, "bytes", r.Bytes)
 			if time.Since(noted) > progressEvery {
@@ -45,7 +49,23 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
 	after := m.settled(ctx, p.Node, res.After)
-	return m.judgeSweep(p, before, after, res, err)
+	r := m.judgeSweep(p, before, after, res, err)
+	if r.outcome == policies.OutcomeDenied {
+		r.denied = stoppers(res, stopped)
+	}
+	return r
+}
+
+// stoppers names the guards that stopped a sweep on its way.
+func stoppers(res reclaim.Result, rulings []policies.Ruling) []policies.Guard {
+	if res.Stop == reclaim.StopBusy {
+		return []policies.Guard{policies.GuardBusy}
+	}
+	var out []policies.Guard
+	for _, r := range rulings {
+		out = append(out, r.Guard)
+	}
+	return out
 }
 
 // progressEvery is how often a sweep under way leaves a note in its record.
@@ -60,15 +80,16 @@ func (m *Machine) noteRecord(ctx context.Context, id, text string) {
 // standing are the guards that can turn while a sweep runs; the sweep itself watches the server.
 var standing = []policies.Guard{policies.GuardMode, policies.GuardPause, policies.GuardWindow, policies.GuardTilt}
 
-// permitOn asks them again.
-func (m *Machine) permitOn(ctx context.Context, l look, req request) error {
+// permitOn asks them again and returns those that deny.
+func (m *Machine) permitOn(ctx context.Context, l look, req request) (denied []policies.Ruling, err error) {
 	s, _ := l.group.Of(req.fault.Node)
 	for _, r := range policies.CommonGuards(m.facts(ctx, l, req, policies.ReclaimExpired, s)) {
 		if slices.Contains(standing, r.Guard) && r.Denied() {
-			return fmt.Errorf("%s: %s", r.Guard, r.Reason)
+			denied = append(denied, r)
+			err = errors.Join(err, fmt.Errorf("%s: %s", r.Guard, r.Reason))
 		}
 	}
-	return nil
+	return denied, err
 }
 
 // settled waits, for 5 s at most, until the server has freed what it deletes in the background.
@@ -108,7 +129,7 @@ func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, 
 		r.outcome, r.err = policies.OutcomeFailed, err
 	case res.Stop == reclaim.StopChanged:
 		r.outcome, r.err = policies.OutcomeFailed, errors.New(res.Detail)
-	case res.Stop == reclaim.StopDenied:
+	case res.Stop == reclaim.StopDenied, res.Stop == reclaim.StopBusy:
 		r.outcome, r.err = policies.OutcomeDenied, fmt.Errorf("stopped on the way: %s; %s", res.Detail, r.said)
 	default:
 		r.outcome = policies.OutcomeIneffective

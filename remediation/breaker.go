@@ -36,7 +36,9 @@ func newBreakers(j *journal.Journal) *breakers {
 }
 
 func breakerName(instance string, a policies.Action) string { return instance + "/" + string(a) }
-func fleetBreakerName(a policies.Action) string             { return "fleet/" + string(a) }
+
+// fleetBreakerName begins with what no instance name can hold.
+func fleetBreakerName(a policies.Action) string { return "*/" + string(a) }
 
 // state reads a breaker without writing: closed, open or half-open. A breaker that never counted anything is closed.
 func (b *breakers) state(name string, now time.Time) (string, error) {

@@ -51,10 +51,3 @@ func rank(f fault) int {
 	}
 	return 2
 }
-
-// stillFull keeps a memory fault that is open until the memory is under its clear level.
-func stillFull(g policies.Group, p policies.Policy, node string) bool {
-	s, ok := g.Of(node)
-	share := s.Memory.Share()
-	return ok && s.Replication.Role == policies.RoleMaster && share.Known && share.V*100 > float64(p.UsedMemory.CriticalClear())
-}

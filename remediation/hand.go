@@ -109,9 +109,6 @@ func (h *Healer) watchOwnClock(ctx context.Context) (stop func()) {
 // healOne works one fault by hand, once.
 func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (policies.Record, error) {
 	inc := m.incidentOf(ctx, f)
-	if err := m.toPlanning(ctx); err != nil {
-		return policies.Record{}, err
-	}
 	if len(m.incidents) > 1 || time.Since(l.at) > policies.MaxEvidenceAge {
 		l = m.confirm(ctx) // an earlier repair took its time: look again
 		i := slices.IndexFunc(l.faults, func(o fault) bool { return o.key() == f.key() })
@@ -122,7 +119,6 @@ func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (polic
 	}
 	req := request{fault: f, since: time.Time{}, hand: r.Live, allowLost: r.AllowLost}
 	p := m.plan(ctx, l, req)
-	m.h.say(m.in.Name, "diagnosis: %s: %s", cmpCause(f), f.Msg)
 	var err error
 	if p == nil || !p.Permitted {
 		err = m.refuse(ctx, l, inc, p)

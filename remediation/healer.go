@@ -76,7 +76,7 @@ func (h *Healer) Run(ctx context.Context) error {
 	if h.opt.Journal == nil {
 		return fmt.Errorf("healer: no journal, so nothing may act: %w", h.opt.JournalErr)
 	}
-	if err := h.recover(ctx); err != nil {
+	if err := h.recover(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("healer: %w", err)
 	}
 	h.loadMemory(ctx)
@@ -144,11 +144,12 @@ func (h *Healer) Observe(s policies.Snapshot) {
 	}
 	if m := h.machines[s.Instance]; m != nil {
 		m.noteBlind(s)
+		m.learnCalm(s)
 	}
 	key := s.Instance + "/" + s.Node
 	h.mu.Lock()
 	old := h.memory[key]
-	next := policies.NextMemory(old, s, "")
+	next := policies.NextMemory(old, s)
 	due := old.RunID != next.RunID || old.Role != next.Role || old.ReplID != next.ReplID || s.At.Sub(h.saved[key]) >= rememberEvery
 	if next.At.Equal(old.At) {
 		due = false // nothing believable was read
@@ -161,7 +162,7 @@ func (h *Healer) Observe(s policies.Snapshot) {
 	if !due {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // a stuck file must not hold up the probes
 	defer cancel()
 	if err := h.opt.Journal.Remember(ctx, next); err != nil {
 		h.log.Warn("node could not be remembered", "instance", s.Instance, "node", s.Node, "err", err)

@@ -39,7 +39,7 @@ type incident struct {
 	fault     fault
 	since     time.Time
 	resting   policies.State // held, escalated or cooldown
-	signature string         // what was decided: cause and who denied
+	signature string         // what was decided: cause and who denied, or what it waits for
 	record    string         // newest journal record
 	watch     time.Time      // in cooldown: when to look whether it stayed so
 	given     policies.Cause // the cause for which the server does not support the remedy; empty: it was not refused
@@ -47,6 +47,9 @@ type incident struct {
 
 // restPace is how often an open incident is looked at again when nothing else asks for it: two full probes of each node.
 const restPace = 3 * time.Second
+
+// hintGap lies between two rounds that alarms asked for.
+const hintGap = 500 * time.Millisecond
 
 // watchFor is how long a repair is watched for staying so.
 const watchFor = 10 * time.Second
@@ -118,12 +121,18 @@ func (m *Machine) run(ctx context.Context) error {
 	settings := time.NewTicker(500 * time.Millisecond)
 	defer settings.Stop()
 	controls := ""
+	var hinted time.Time
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.wake:
+			// Hints that come thick and fast cost two looks a second at the most.
+			if wait(ctx, hintGap-time.Since(hinted)) != nil {
+				return nil
+			}
+			hinted = time.Now()
 			err = m.round(ctx)
 		case <-look.C:
 			if m.open() > 0 {
@@ -185,7 +194,8 @@ func (m *Machine) isOpen(key string) bool {
 // escalated never keeps another waiting.
 func (m *Machine) round(ctx context.Context) error {
 	claims := m.takeClaims()
-	if m.life.state() == policies.StateIdle {
+	// A repair that goes on being watched from idle is looked at without a change of state.
+	if m.life.state() == policies.StateIdle && (len(claims) > 0 || m.open() == 0) {
 		if err := m.life.to(ctx, eventSuspect); err != nil {
 			return err
 		}
@@ -207,7 +217,6 @@ func (m *Machine) round(ctx context.Context) error {
 			break
 		}
 	}
-	m.learnCalm(l)
 	return m.settle(ctx)
 }
 
@@ -285,16 +294,13 @@ func (m *Machine) work(ctx context.Context, l look, f fault) error {
 	for range 3 { // an action whose effect did not show is planned again; the guards decide how often
 		req := request{fault: f, since: inc.since}
 		p := m.plan(ctx, l, req)
-		if sig := signature(f, p); sig == inc.signature && (p == nil || !p.Permitted) {
-			return nil // decided before, and nothing has changed
-		} else {
-			inc.signature = sig
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := m.toPlanning(ctx); err != nil {
-			return err
-		}
-		m.h.say(m.in.Name, "diagnosis: %s: %s", f.Cause, f.Msg)
 		if p == nil || !p.Permitted {
+			if inc.signature == signature(f, p) {
+				return nil // decided before, and nothing has changed
+			}
 			return m.refuse(ctx, l, inc, p)
 		}
 		again, err := m.act(ctx, l, inc, p, req)
@@ -381,6 +387,11 @@ func (m *Machine) drive(ctx context.Context, path ...event) error {
 
 // refuse writes down and says why nothing is done.
 func (m *Machine) refuse(ctx context.Context, l look, inc *incident, p *policies.Plan) error {
+	inc.signature = signature(inc.fault, p)
+	if err := m.toPlanning(ctx); err != nil {
+		return err
+	}
+	m.sayDiagnosis(inc)
 	rec := m.record(l, inc, p)
 	held := p != nil && p.Held()
 	switch {
@@ -406,6 +417,10 @@ func (m *Machine) refuse(ctx context.Context, l look, inc *incident, p *policies
 	}
 	m.rest(inc, state)
 	return m.life.to(ctx, e)
+}
+
+func (m *Machine) sayDiagnosis(inc *incident) {
+	m.h.say(m.in.Name, "diagnosis: %s: %s", cmpCause(inc.fault), inc.fault.Msg)
 }
 
 // onlyMode reports a plan that nothing but the dry run stops.
@@ -488,8 +503,8 @@ func (m *Machine) settle(ctx context.Context) error {
 		return nil
 	case now == policies.StateConfirming && want == policies.StateIdle:
 		return m.life.to(ctx, eventRefute)
-	case want == policies.StateIdle, want == policies.StateCooldown:
-		return m.life.to(ctx, eventClear) // a repair goes on being watched
+	case want == policies.StateIdle:
+		return m.life.to(ctx, eventClear)
 	case want == policies.StateHeld:
 		return errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventHold))
 	}
@@ -503,30 +518,29 @@ func (m *Machine) resting() policies.State {
 	for _, i := range m.incidents {
 		states[i.resting] = true
 	}
-	for _, s := range []policies.State{policies.StateEscalated, policies.StateHeld, policies.StateCooldown} {
-		if states[s] {
-			return s
-		}
+	switch now := m.life.state(); {
+	case states[policies.StateEscalated]:
+		return policies.StateEscalated
+	case states[policies.StateHeld]:
+		return policies.StateHeld
+	case states[policies.StateCooldown] && now == policies.StateCooldown:
+		return now
 	}
-	return policies.StateIdle
+	return policies.StateIdle // a repair may still be under watch: nothing leads back to cooldown but another repair
 }
 
-// learnCalm keeps the round trips of a time without faults.
-func (m *Machine) learnCalm(l look) {
-	if len(l.faults) > 0 {
-		return
-	}
+// learnCalm keeps the round trips of a time without incidents.
+func (m *Machine) learnCalm(s policies.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range l.group.Snapshots {
-		if s.RTT > 0 {
-			old := m.rtts[s.Node]
-			if old == 0 {
-				old = s.RTT
-			}
-			m.rtts[s.Node] = (old*7 + s.RTT) / 8
-		}
+	if len(m.incidents) > 0 || s.RTT <= 0 {
+		return
 	}
+	old := m.rtts[s.Node]
+	if old == 0 {
+		old = s.RTT
+	}
+	m.rtts[s.Node] = (old*7 + s.RTT) / 8
 }
 
 func (m *Machine) calm(node string) time.Duration {

@@ -3,6 +3,7 @@ package remediation
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,12 +13,13 @@ import (
 
 // request is what a plan is made for.
 type request struct {
-	fault     fault
-	since     time.Time         // when our own probe first saw the fault; zero: unknown
-	planned   policies.Snapshot // the target when the plan was made; zero: it is being made now
-	record    string            // the journal record under way; empty: none
-	hand      bool              // a person asked for live repair by hand
-	allowLost string            // the node whose own writes a person gives up
+	fault         fault
+	since         time.Time         // when our own probe first saw the fault; zero: unknown
+	planned       policies.Snapshot // the target when the plan was made; zero: it is being made now
+	plannedMaster policies.Snapshot // the master it should follow, likewise
+	record        string            // the journal record under way; empty: none
+	hand          bool              // a person asked for live repair by hand
+	allowLost     string            // the node whose own writes a person gives up
 }
 
 // plan makes the plan that cures the fault and asks every guard; nil where no action cures it.
@@ -43,6 +45,7 @@ func (m *Machine) planReattach(ctx context.Context, l look, r request) *policies
 		OldX: m.h.remembered(m.in.Name, xn.Name), OldM: m.h.remembered(m.in.Name, mn.Name),
 		Predicted: policies.PredictResync(x.Replication, mast.Replication),
 		AllowLost: r.allowLost != "" && r.allowLost == xn.Name,
+		PlannedM:  r.plannedMaster,
 	}
 	f.Evidence = []policies.Snapshot{x, mast}
 	f.SentinelNodes = []policies.Snapshot{x, mast}
@@ -93,6 +96,7 @@ func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Actio
 	f := policies.Facts{
 		Now: now, Instance: m.in, Policy: m.pol, Action: a, Target: target, Planned: target,
 		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now),
+		Mode: policies.DryRun, ModeReason: "the runtime settings are not known",
 		MaxRunning: m.h.opt.Config.Budget.ConcurrentActions, MaxFull: m.h.opt.Config.Budget.FullResyncs, Storm: m.h.opt.Config.Budget.Storm,
 	}
 	if r.planned.RunID != "" {
@@ -150,11 +154,11 @@ func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request)
 	if err != nil {
 		return err
 	}
+	// Two that begin at once both see the other: the one whose record was written first goes on. The newest come first.
+	if own := slices.IndexFunc(running, func(o policies.Record) bool { return o.ID == r.record }); own >= 0 {
+		running = running[own+1:]
+	}
 	for _, o := range running {
-		// Two that begin at once both see the other: the one whose record came first goes on.
-		if o.ID == r.record || r.record != "" && o.ID > r.record && o.Instance != m.in.Name {
-			continue
-		}
 		f.Running++
 		if o.Expect.Resync == policies.ResyncFull {
 			f.FullResyncs++

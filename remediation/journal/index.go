@@ -59,10 +59,10 @@ func scanRow(rows *sql.Rows) (w row, err error) {
 }
 
 // LastFinished is the newest finished record of the instance and action that sent commands, live; false when there is none.
-// An interrupted record is not finished: it starts no cooldown.
+// An interrupted record is not finished, and one that a guard stopped on its way is not done with: they start no cooldown.
 func (j *Journal) LastFinished(ctx context.Context, instance string, action policies.Action) (policies.Record, bool, error) {
 	found, err := j.records(ctx, "read the last "+string(action)+" of "+instance,
-		`WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live' AND outcome NOT IN ('running', 'interrupted')
+		`WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live' AND outcome NOT IN ('running', 'interrupted', 'denied')
 		 ORDER BY finished DESC, seq DESC LIMIT 1`, instance, string(action))
 	if err != nil || len(found) == 0 {
 		return policies.Record{}, false, err

@@ -25,7 +25,7 @@ type Sweep struct {
 	Target int64 // bytes counted against maxmemory at which to stop
 	// Look reads the master on a connection of its own.
 	Look func(ctx context.Context) policies.Snapshot
-	// Permit is asked about once a second; an error stops the sweep and says why.
+	// Permit is asked about once a second; an error stops the sweep as denied and says why.
 	Permit func(ctx context.Context) error
 	// Progress is told about once a second; may be nil.
 	Progress func(Result)
@@ -225,7 +225,9 @@ func (r *run) check(ctx context.Context) error {
 	}
 	if now.Sub(r.asked) >= permitEach {
 		r.asked = now
-		if err := r.Permit(ctx); err != nil {
+		if err := r.Permit(ctx); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
 			return r.end(StopDenied, "%v", err)
 		}
 		if r.Progress != nil {
@@ -237,6 +239,9 @@ func (r *run) check(ctx context.Context) error {
 
 func (r *run) look(ctx context.Context) error {
 	s := r.Look(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err() // what it read is no answer of the server's
+	}
 	if s.Reach != policies.ReachUp {
 		return r.end(StopChanged, "the master cannot be read (%s): %s", s.Reach, s.Err)
 	}
