@@ -148,7 +148,7 @@ func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again 
 // lastLook probes all nodes once more and asks every guard again: the last step before a command.
 func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req request) (look, result) {
 	fresh := look{group: m.probeAll(ctx), earlier: l.group, agreed: map[string]bool{}, memory: l.memory, at: time.Now()}
-	fresh.findings, fresh.faults = m.judge(fresh.group, fresh.at)
+	fresh.findings, fresh.faults = m.judge(fresh.group, slowCommands{}, fresh.at)
 	for i, f := range fresh.faults {
 		if f.Metric == policies.MetricUsedMemory {
 			f.Cause = req.fault.Cause // where the memory is was diagnosed a moment ago, and takes a count

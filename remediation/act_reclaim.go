@@ -14,7 +14,7 @@ import (
 // reclaim sweeps the expired keys of a master and judges the effect.
 func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
 	n, _ := m.in.Node(p.Node)
-	c, err := open(m.in, n, []string{"scan", "select", "role"}, rc)
+	c, err := open(m.in, n, []string{"scan", "select", "role", "info"}, rc)
 	if err != nil {
 		return result{outcome: policies.OutcomeFailed, err: err}
 	}

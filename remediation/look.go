@@ -39,7 +39,7 @@ func (m *Machine) probeAll(ctx context.Context) policies.Group {
 }
 
 // judge reads the critical faults off a group; open memory incidents stand until they are under the clear level.
-func (m *Machine) judge(g policies.Group, now time.Time) ([]policies.Finding, []fault) {
+func (m *Machine) judge(g policies.Group, slow slowCommands, now time.Time) ([]policies.Finding, []fault) {
 	standing := func(metric policies.Metric, node string) policies.Severity {
 		if m.isOpen(string(metric) + "/" + node) {
 			return policies.Critical
@@ -47,7 +47,7 @@ func (m *Machine) judge(g policies.Group, now time.Time) ([]policies.Finding, []
 		return 0
 	}
 	var findings []policies.Finding
-	for _, j := range policies.Judge(g, m.pol, slowlogCounts(g, m.pol), standing, now) {
+	for _, j := range policies.Judge(g, m.pol, slow.add(g, m.pol), standing, now) {
 		if j.Known && j.Severity > 0 {
 			findings = append(findings, j.Finding)
 		}
@@ -59,16 +59,27 @@ func (m *Machine) judge(g policies.Group, now time.Time) ([]policies.Finding, []
 	return findings, faultsOf(g, findings, remedies)
 }
 
-// slowlogCounts counts the slow commands of the window by their own times: one probe is enough.
-func slowlogCounts(g policies.Group, p policies.Policy) map[string]policies.Counts {
+// slowCommands are the slow commands of each node's window, by id, over the looks of one confirmation: a prober hands out
+// each entry once.
+type slowCommands map[string]map[int64]int64
+
+// add takes a look and counts.
+func (c slowCommands) add(g policies.Group, p policies.Policy) map[string]policies.Counts {
 	out := map[string]policies.Counts{}
 	for _, s := range g.Snapshots {
 		if !s.Slowlog.Known || !s.ServerTime.Known {
 			continue
 		}
-		var n int64
+		key := s.Node + " " + s.RunID
+		if c[key] == nil {
+			c[key] = map[int64]int64{}
+		}
 		for _, e := range s.Slowlog.Entries {
-			if s.ServerTime.V-e.Unix <= int64(p.Slowlog.Window/time.Second) {
+			c[key][e.ID] = e.Unix
+		}
+		var n int64
+		for _, at := range c[key] {
+			if s.ServerTime.V-at <= int64(p.Slowlog.Window/time.Second) {
 				n++
 			}
 		}
@@ -79,8 +90,9 @@ func slowlogCounts(g policies.Group, p policies.Policy) map[string]policies.Coun
 
 // confirm looks twice. A first look without a critical fault settles it; two that differ are followed by more, up to five.
 func (m *Machine) confirm(ctx context.Context) look {
+	slow := slowCommands{}
 	first := m.probeAll(ctx)
-	findings, faults := m.judge(first, time.Now())
+	findings, faults := m.judge(first, slow, time.Now())
 	l := look{group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
 	for range 4 {
 		if len(l.faults) == 0 && len(l.agreed) == 0 {
@@ -92,7 +104,7 @@ func (m *Machine) confirm(ctx context.Context) look {
 		next := m.probeAll(ctx)
 		before := l.faults
 		l.earlier, l.group, l.at = l.group, next, time.Now()
-		l.findings, l.faults = m.judge(next, l.at)
+		l.findings, l.faults = m.judge(next, slow, l.at)
 		l.agreed = map[string]bool{}
 		for _, f := range l.faults {
 			for _, o := range before {

@@ -16,6 +16,7 @@ import (
 
 	"dcshealer/agent/probe"
 	"dcshealer/policies"
+	"dcshealer/remediation/reclaim"
 )
 
 // callTimeout bounds one write command. A timed-out command may have been carried out: its effect is read back.
@@ -92,6 +93,17 @@ func (c *conn) Scan(ctx context.Context, cursor uint64, count int64) (next uint6
 func (c *conn) Ping(ctx context.Context) error {
 	_, err := c.Role(ctx)
 	return err
+}
+
+// ScanTime reads INFO commandstats.
+func (c *conn) ScanTime(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewStringCmd(ctx, "INFO", "commandstats")
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return 0, err
+	}
+	return reclaim.ScanTimeOf(cmd.Val()), nil
 }
 
 // Role is what ROLE says of the node now: a master's "master OFFSET", a replica's "slave HOST PORT".
@@ -187,7 +199,7 @@ func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, to
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch args[0] {
-	case "ROLE":
+	case "ROLE", "INFO":
 		return // reads only
 	case "SELECT":
 		r.db = args[1]

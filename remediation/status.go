@@ -58,7 +58,7 @@ func (m *Machine) noteBlind(s policies.Snapshot) {
 		m.blind[s.Node] = text
 	}
 	m.mu.Unlock()
-	if changed && text != "" {
+	if changed && text != "" && m.h.opt.Trigger == policies.TriggerAlarm { // status says it at any time
 		m.log.Warn("an alarm is blind", "node", s.Node, "reason", text)
 	}
 }

@@ -125,8 +125,11 @@ func expectText(e policies.Expect) string {
 	if e.Bytes.Known {
 		parts = append(parts, fmt.Sprintf("about %d bytes", e.Bytes.V))
 	}
-	if e.Known != nil && !*e.Known {
+	if e.Known != nil && !*e.Known && e.Method == "" {
 		parts = append(parts, "not known without acting")
+	}
+	if e.Method != "" && len(parts) == 0 {
+		return e.Method
 	}
 	if e.Method != "" {
 		parts = append(parts, "by "+e.Method)

@@ -115,7 +115,7 @@ func (d *demo) conclude(failed error) error {
 		return d.app.printJSON(d.report)
 	}
 	if failed == nil {
-		d.tell.block(d.report.table())
+		d.tell.block("\n" + d.report.table())
 		d.tell.say("Alarms fired, by severity: %s (dcshealer alarms trend --by severity)", d.report.trend())
 	}
 	return nil
@@ -136,7 +136,7 @@ func (d *demo) end(ctx context.Context, failed error) error {
 	if interrupted {
 		return errors.New("demo: interrupted; everything is stopped and removed")
 	}
-	d.tell.good("All healed and proven in %.0f s. Everything is stopped, nothing is left behind.", d.report.Took)
+	d.tell.good("All healed and proven in %.0f s. Everything is stopped, and nothing is left behind.", d.report.Took)
 	d.tell.say("For your own fleet: dcshealer config init > dcshealer.yaml, edit it, then dcshealer plan, which changes nothing.")
 	return nil
 }

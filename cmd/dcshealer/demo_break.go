@@ -78,11 +78,14 @@ func (d *demo) crowd(ctx context.Context) error {
 	return nil
 }
 
-// evict writes one value so big that the server throws out keys for it, and takes it away again.
+// evict writes so much for a moment that the server throws out keys for it.
 func (d *demo) evict(ctx context.Context) error {
 	n := d.fleet.master03
-	for _, args := range [][]any{{"SET", "burst", strings.Repeat("x", 6<<20)}, {"SET", "after", "x"}, {"DEL", "burst"}} {
-		if err := n.client.Do(ctx, args...).Err(); err != nil {
+	if err := n.load(ctx, "burst", 0, burstKeys, burstSize); err != nil {
+		return err
+	}
+	for i := range burstKeys {
+		if err := n.client.Del(ctx, demoKey("burst", i)).Err(); err != nil {
 			return fmt.Errorf("a burst of data on %s: %w", n.name, err)
 		}
 	}
@@ -96,6 +99,12 @@ func (d *demo) evict(ctx context.Context) error {
 	d.tell.say("dcs-prod-03  a burst of data pushes out %s keys", info["evicted_keys"])
 	return nil
 }
+
+// The burst is 6 MiB on an instance of 16 that is more than half full.
+const (
+	burstKeys = 24
+	burstSize = 256 << 10
+)
 
 // mostSessions bounds the fill; some 180,000 take the memory there is.
 const mostSessions = 500_000
@@ -121,10 +130,9 @@ func (d *demo) fillMemory(ctx context.Context) error {
 	return nil
 }
 
-// fillUp writes until the server is full and about 1 MiB more, so that what clients' buffers free again lets no write through.
+// fillUp writes until the server refuses, and goes a little over the limit, so that what the buffers of its clients free
+// again lets no write through.
 func (n *demoNode) fillUp(ctx context.Context) (written int, err error) {
-	filler := demoClient(n.address())
-	defer filler.Close()
 	for value := strings.Repeat("x", 200); !isOOM(err); written += 1000 {
 		if err != nil {
 			return written, err
@@ -132,28 +140,29 @@ func (n *demoNode) fillUp(ctx context.Context) (written int, err error) {
 		if written >= mostSessions {
 			return written, fmt.Errorf("it took %d keys and is not full", written)
 		}
-		err = setExpiring(ctx, filler, written, written+1000, value)
+		err = n.setExpiring(ctx, written, written+1000, value)
 	}
-	for i := range 10 { // a short command for a big value: its own buffer does not count
+	if err := n.client.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+		return written, err
+	}
+	for i := range overLimit {
 		key := demoKey("session:big", i)
-		if err := filler.SetRange(ctx, key, 1<<20, "x").Err(); isOOM(err) {
-			break
-		} else if err != nil {
-			return written, err
-		}
-		if err := filler.PExpire(ctx, key, sessionTTL).Err(); err != nil {
+		if err := n.client.Set(ctx, key, strings.Repeat("x", 1<<20), sessionTTL).Err(); err != nil {
 			return written, err
 		}
 	}
-	return written, nil
+	return written, n.client.ConfigSet(ctx, "maxmemory", memoryLimit02).Err()
 }
+
+// overLimit is how far over the limit the memory goes, in MiB.
+const overLimit = 3
 
 // sessionTTL is over before anyone looks.
 const sessionTTL = 500 * time.Millisecond
 
 // setExpiring sets keys that expire soon. The error is that of the first that was refused.
-func setExpiring(ctx context.Context, c *redis.Client, from, to int, value string) error {
-	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+func (n *demoNode) setExpiring(ctx context.Context, from, to int, value string) error {
+	_, err := n.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := from; i < to; i++ {
 			p.Set(ctx, demoKey("session", i), value, sessionTTL)
 		}

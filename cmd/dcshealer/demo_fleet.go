@@ -46,7 +46,7 @@ func (d *demo) startFleet(ctx context.Context) (err error) {
 	if f.master01, err = d.startNode(ctx, "dcs-master-01"); err != nil {
 		return err
 	}
-	if f.slave01, err = d.startNode(ctx, "dcs-slave-01", "--replicaof", "127.0.0.1 "+strconv.Itoa(f.master01.port)); err != nil {
+	if f.slave01, err = d.startNode(ctx, "dcs-slave-01", "--replicaof", "127.0.0.1", strconv.Itoa(f.master01.port)); err != nil {
 		return err
 	}
 	if f.master02, err = d.startNode(ctx, "dcs-master-02", "--maxmemory", memoryLimit02, "--maxmemory-policy", "noeviction"); err != nil {
@@ -131,7 +131,7 @@ func (d *demo) watch(ctx context.Context) error {
 }
 
 func (d *demo) writeConfig() error {
-	port, err := freePort()
+	port, err := freeDemoPort()
 	if err != nil {
 		return fmt.Errorf("find a free port for the dashboard: %w", err)
 	}
@@ -154,6 +154,11 @@ instances:
   - name: dcs-prod-03
     nodes:
       - {name: dcs-master-03, address: "%s", role: master}
+policies:
+  default:
+    remediation:
+      # This machine may be busy with other things: one long call shall not end the sweep for a quarter of an hour.
+      reclaim-expired: {abort_call: 1s, cooldown: 5s}
 `, f.bus.address(), d.listen, f.master01.address(), f.slave01.address(), f.master02.address(), f.master03.address())
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the config: %w", err)

@@ -65,7 +65,7 @@ func (d *demo) alarmed(ctx context.Context) string {
 	for _, c := range d.cases {
 		for _, r := range rows {
 			if r.Instance == c.Instance && r.Metric == c.Metric && r.Severity == policies.Critical && r.Status == policies.Firing {
-				c.Detected = seconds(r.At.Sub(c.broken))
+				c.Detected = max(0, seconds(r.At.Sub(c.broken)))
 			}
 		}
 	}
@@ -106,10 +106,10 @@ func (d *demo) goLive(ctx context.Context) error {
 	for _, c := range d.cases {
 		args := []string{"live", "enable", c.Instance, "--action", string(c.Action), "--for", "10m", "--reason", "demo", "--by", "demo"}
 		d.tell.command("dcshealer " + strings.Join(args, " "))
+		c.live = time.Now()
 		if _, err := d.command(ctx, exitDone, args...); err != nil {
 			return err
 		}
-		c.live = time.Now()
 	}
 	if err := d.await(ctx, "wait for the repairs", healWithin, 50*time.Millisecond, d.allProven); err != nil {
 		return err
@@ -144,6 +144,7 @@ func (d *demo) recorded(ctx context.Context) string {
 			return missing
 		}
 		c.Incident, c.Record, c.Cause = r.Incident, r.ID, r.Cause
+		c.Repaired = max(c.Repaired, seconds(r.Finished.Sub(c.live))) // a sweep goes on when writes are accepted again
 		c.measure(r)
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 
 	"dcshealer/policies"
 )
@@ -33,7 +34,7 @@ type demoRepair struct {
 	Action   policies.Action `json:"action"`
 	Record   string          `json:"record"`
 	Detected float64         `json:"detected_after"`   // from the fault to its first critical alarm
-	Repaired float64         `json:"repaired_after"`   // from live enable to the proof on the servers
+	Repaired float64         `json:"repaired_after"`   // from live enable to the proof on the servers and the action's end
 	Took     float64         `json:"action_took"`      // from the first command to its effect
 	Resync   policies.Resync `json:"resync,omitempty"` // reattachment
 	Keys     int64           `json:"keys_freed"`
@@ -56,14 +57,23 @@ func (r demoReport) table() string {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Options.SeparateRows = true
-	t.AppendHeader(table.Row{"Incident", "Cause", "Action", "Detected", "Repaired", "Effect", "Proof"})
+	t.AppendHeader(table.Row{"Incident", "Cause", "Action", "Time to\ndetect", "Time to\nrepair", "Effect", "Proof"})
 	for _, x := range r.Repairs {
 		t.AppendRow(table.Row{
-			x.Instance + "\n" + string(x.Metric) + "\n" + x.Incident, x.Cause, string(x.Action) + "\non " + x.Node,
-			fmt.Sprintf("%.1f s\nafter the fault", x.Detected), fmt.Sprintf("%.1f s\nafter enabling", x.Repaired), x.effect(), strings.Join(x.Proof, "\n"),
+			x.Instance + "\n" + string(x.Metric), x.Cause, string(x.Action) + "\non " + x.Node,
+			fmt.Sprintf("%.1f s", x.Detected), fmt.Sprintf("%.1f s", x.Repaired), x.effect(), x.proof(),
 		})
 	}
 	return t.Render()
+}
+
+// proof is one statement a line, and more lines for a long one.
+func (x demoRepair) proof() string {
+	lines := make([]string, len(x.Proof))
+	for i, p := range x.Proof {
+		lines[i] = text.WrapSoft(p, 28)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func (x demoRepair) effect() string {

@@ -78,7 +78,7 @@ func (d *demo) startNode(ctx context.Context, name string, own ...string) (*demo
 	var err error
 	for range 5 {
 		n := &demoNode{name: name}
-		if n.port, err = freePort(); err != nil {
+		if n.port, err = freeDemoPort(); err != nil {
 			return nil, fmt.Errorf("find a free port for %s: %w", name, err)
 		}
 		if n.process, err = d.start(name, exec.Command(d.server.path, d.server.args(n.port, d.dir, own)...)); err != nil {
@@ -128,7 +128,7 @@ func (n *demoNode) info(ctx context.Context, section string) (map[string]string,
 	return fields, nil
 }
 
-func freePort() (int, error) {
+func freeDemoPort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

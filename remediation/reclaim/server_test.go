@@ -129,6 +129,10 @@ func (s *server) writer() writer {
 
 func (w writer) Select(ctx context.Context, db int) error { return w.c.Select(ctx, db).Err() }
 func (w writer) Ping(ctx context.Context) error           { return w.c.Ping(ctx).Err() }
+func (w writer) ScanTime(ctx context.Context) (time.Duration, error) {
+	text, err := w.c.Info(ctx, "commandstats").Result()
+	return ScanTimeOf(text), err
+}
 func (w writer) Scan(ctx context.Context, cursor uint64, count int64) (uint64, error) {
 	_, next, err := w.c.Scan(ctx, cursor, "", count).Result()
 	return next, err

@@ -57,7 +57,9 @@ type fake struct {
 	calls    []int64 // COUNTs
 	at       []time.Time
 	selected []int
-	left     int64 // keys to visit in the DB
+	served   time.Duration // what the server spent
+	hiccup   time.Duration // our own delay in each call
+	left     int64         // keys to visit in the DB
 	size     int64
 }
 
@@ -70,9 +72,13 @@ func (f *fake) Select(_ context.Context, db int) error {
 
 func (f *fake) Ping(context.Context) error { time.Sleep(100 * time.Microsecond); return nil }
 
+func (f *fake) ScanTime(context.Context) (time.Duration, error) { return f.served, nil }
+
 func (f *fake) Scan(_ context.Context, _ uint64, count int64) (uint64, error) {
 	f.calls, f.at = append(f.calls, count), append(f.at, time.Now())
-	time.Sleep(100*time.Microsecond + f.took(count))
+	took := f.took(count)
+	f.served += took
+	time.Sleep(100*time.Microsecond + took + f.hiccup)
 	if f.fails != nil {
 		if err := f.fails(len(f.calls)); err != nil {
 			return 0, err
@@ -165,6 +171,9 @@ func TestWhyASweepEnds(t *testing.T) {
 				return 0
 			}
 		}, StopSlowCall, "abort_call is 50ms"},
+		"calls that only look slow from here": {func(f *fake, s *Sweep, _ context.CancelFunc) {
+			f.size, f.hiccup = 3000, s.Pace.AbortCall+time.Millisecond
+		}, StopDone, "every DB"},
 		"the first pass brings nothing": {func(f *fake, s *Sweep, _ context.CancelFunc) { f.per = 0 }, StopNothing, "brought nothing"},
 		"the server restarted": {func(f *fake, s *Sweep, _ context.CancelFunc) {
 			f.later(3, func() { f.snap.RunID = "two" })
