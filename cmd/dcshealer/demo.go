@@ -137,6 +137,6 @@ func (d *demo) end(ctx context.Context, failed error) error {
 		return errors.New("demo: interrupted; everything is stopped and removed")
 	}
 	d.tell.good("All healed and proven in %.0f s. Everything is stopped, and nothing is left behind.", d.report.Took)
-	d.tell.say("For your own fleet: dcshealer config init > dcshealer.yaml, edit it, then dcshealer plan, which changes nothing.")
+	d.tell.say("For your own fleet: dcshealer config init, edit dcshealer.yaml, then dcshealer plan, which changes nothing.")
 	return nil
 }
