@@ -24,9 +24,15 @@ type look struct {
 	at       time.Time
 }
 
-// probeAll reads every node side by side, each under the prober's own deadline.
+// lookTimeout bounds one round of probing below what agent.timeout may allow: a hung node must not make the evidence of its
+// siblings stale.
+const lookTimeout = 2 * time.Second
+
+// probeAll reads every node side by side.
 func (m *Machine) probeAll(ctx context.Context) policies.Group {
 	g := policies.Group{Instance: m.in, Snapshots: make([]policies.Snapshot, len(m.in.Nodes))}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	var wg sync.WaitGroup
 	for i, n := range m.in.Nodes {
 		wg.Go(func() { g.Snapshots[i] = m.probers[n.Name].ProbeDeep(ctx) })

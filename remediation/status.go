@@ -35,9 +35,10 @@ func (m *Machine) Status(ctx context.Context, now time.Time) policies.MachineSta
 	return s
 }
 
-// save keeps the status for the other commands. Losing it loses nothing but what status shows.
+// save keeps the status of a running healer for the other commands; a command given by hand has none to show. Losing it
+// loses nothing but what status shows.
 func (m *Machine) save() {
-	if m.h.opt.Journal == nil {
+	if m.h.opt.Journal == nil || m.h.opt.Trigger != policies.TriggerAlarm {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

@@ -27,7 +27,7 @@ func (f logFlags) newLogger(w io.Writer) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, opt)), nil
 	case "text", "":
 		if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-			return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly})), nil
+			return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly})), nil
 		}
 		return slog.New(slog.NewTextHandler(w, opt)), nil
 	}

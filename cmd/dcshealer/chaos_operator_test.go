@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+	tc "github.com/testcontainers/testcontainers-go"
+	tcexec "github.com/testcontainers/testcontainers-go/exec"
+
+	"dcshealer/policies"
+)
+
+// chaosConfig is the operator's config file. The cooldown is short, so that a second fault of one fleet is not kept waiting; the
+// sweep is slow, so that it can be killed on its way. Every command counts as slow on these servers.
+const chaosConfig = `bus: {url: redis://bus:6379}
+state_dir: /state
+listen: ""
+agent: {interval: 500ms, timeout: 2s, repeat: 10s}
+instances:
+  - name: dcs-chaos
+    live: [%s]
+    nodes:
+%s
+policies:
+  default:
+    thresholds:
+      slowlog: {warning: 1000000}
+    remediation:
+      reattach-replica: {cooldown: 1s}
+      reclaim-expired: {target: 80%%, call_p99: 1us, duty: 5%%, abort_call: 30s, cooldown: 1s}
+`
+
+func (f *chaosFleet) config(alone bool) string {
+	nodes := []string{"      - {name: master, address: master:6379, role: master}"}
+	if !alone {
+		for _, name := range []string{chaosReplica, chaosOther} {
+			nodes = append(nodes, fmt.Sprintf("      - {name: %[1]s, address: %[1]s:6379, role: replica}", name))
+		}
+	}
+	live := ""
+	if f.live {
+		live = "reattach-replica, reclaim-expired"
+	}
+	return fmt.Sprintf(chaosConfig, live, strings.Join(nodes, "\n"))
+}
+
+// chaosOperatorBox is the operator's container. What it thinks is asked with its own commands, run beside it.
+type chaosOperatorBox struct {
+	f *chaosFleet
+	c *tc.DockerContainer
+}
+
+// startOperator starts it and waits until it runs, sees the nodes and has nothing to do.
+func (f *chaosFleet) startOperator(t *testing.T, alone bool) {
+	t.Helper()
+	c, err := tc.Run(t.Context(), f.lab.operator, f.options(chaosOperator, tc.WithCmd("run", "-c", "/dcshealer.yaml"),
+		tc.WithFiles(tc.ContainerFile{Reader: strings.NewReader(f.config(alone)), ContainerFilePath: "/dcshealer.yaml", FileMode: 0o644}))...)
+	tc.CleanupContainer(t, c, tc.StopTimeout(0))
+	if err != nil {
+		t.Fatalf("start the operator: %v", err)
+	}
+	f.op = &chaosOperatorBox{f: f, c: c}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the operator said:\n%s", f.lab.logs(t, c))
+		}
+	})
+	f.op.awaitRunning(t)
+	f.op.awaitState(t, policies.StateIdle)
+	f.awaitReadings(t, 2)
+}
+
+// logs is all that a container has written, standard output and error as they came.
+func (l *chaosLab) logs(t *testing.T, c *tc.DockerContainer) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	r, err := c.Logs(ctx)
+	if err != nil {
+		t.Fatalf("read the log of a container: %v", err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("read the log of a container: %v", err)
+	}
+	return string(text)
+}
+
+// ask runs a command of the operator beside it and returns what it wrote to stdout first, then to stderr.
+func (o *chaosOperatorBox) ask(ctx context.Context, args ...string) (code int, out []byte, err error) {
+	code, r, err := o.c.Exec(ctx, append([]string{"/dcshealer", "-c", "/dcshealer.yaml"}, args...), tcexec.Multiplexed())
+	if err != nil {
+		return code, nil, fmt.Errorf("run %v beside the operator: %w", args, err)
+	}
+	out, err = io.ReadAll(r)
+	return code, out, err
+}
+
+// read decodes what a command prints with -o json; want is its exit code.
+func (o *chaosOperatorBox) read(ctx context.Context, into any, want int, args ...string) error {
+	code, out, err := o.ask(ctx, append(args, "-o", "json")...)
+	if err != nil {
+		return err
+	}
+	if code != want {
+		return fmt.Errorf("%v exited %d, want %d: %.500s", args, code, want, out)
+	}
+	if err := json.NewDecoder(bytes.NewReader(out)).Decode(into); err != nil {
+		return fmt.Errorf("%v printed %.500q: %w", args, out, err)
+	}
+	return nil
+}
+
+func (o *chaosOperatorBox) records(ctx context.Context) (list []policies.Record, err error) {
+	return list, o.read(ctx, &list, exitDone, "actions", "list", "--limit", "0")
+}
+
+// await is chaosAwait for a question that takes a process to ask: it is asked when the operator has said something since,
+// or after 2 s.
+func (o *chaosOperatorBox) await(t *testing.T, what string, try func(ctx context.Context) error) {
+	t.Helper()
+	var said int
+	var asked time.Time
+	var last error
+	chaosAwait(t, what, func(ctx context.Context) error {
+		size := len(o.f.lab.logs(t, o.c))
+		if size == said && time.Since(asked) < 2*time.Second {
+			return last
+		}
+		said, asked = size, time.Now()
+		last = try(ctx)
+		return last
+	})
+}
+
+// awaitRecord waits for a journal record and returns the newest that matches.
+func (o *chaosOperatorBox) awaitRecord(t *testing.T, what string, match func(policies.Record) bool) (found policies.Record) {
+	t.Helper()
+	o.await(t, "a record of "+what, func(ctx context.Context) error {
+		list, err := o.records(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if match(r) {
+				found = r
+				return nil
+			}
+		}
+		return fmt.Errorf("the journal has %s", chaosSummary(list))
+	})
+	return found
+}
+
+func chaosSummary(list []policies.Record) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d records", len(list))
+	for _, r := range list {
+		fmt.Fprintf(&b, "\n\t%s %s %s: %s, cause %s, denied by %v, %d commands, error %q", r.ID, r.Node, r.Action, r.Outcome, r.Cause, r.DeniedBy, len(r.Commands), r.Error)
+	}
+	return b.String()
+}
+
+func (o *chaosOperatorBox) awaitRunning(t *testing.T) {
+	t.Helper()
+	chaosAwait(t, "the operator to run", func(ctx context.Context) error {
+		var s fleetStatus
+		err := o.read(ctx, &s, exitDone, "status")
+		if err == nil && !s.Running {
+			err = fmt.Errorf("status says that it does not: %+v", s)
+		}
+		return err
+	})
+}
+
+func (o *chaosOperatorBox) awaitState(t *testing.T, want policies.State) {
+	t.Helper()
+	o.await(t, fmt.Sprintf("the state %q", want), func(ctx context.Context) error {
+		var s fleetStatus
+		if err := o.read(ctx, &s, exitDone, "status"); err != nil {
+			return err
+		}
+		if len(s.Instances) != 1 || s.Instances[0].State != want {
+			return fmt.Errorf("status says %+v", s)
+		}
+		return nil
+	})
+}
+
+// awaitLine waits until the operator has written a text.
+func (o *chaosOperatorBox) awaitLine(t *testing.T, text string) {
+	t.Helper()
+	chaosAwait(t, fmt.Sprintf("the operator to write %q", text), func(context.Context) error {
+		if !strings.Contains(o.f.lab.logs(t, o.c), text) {
+			return fmt.Errorf("it has not")
+		}
+		return nil
+	})
+}
+
+// kill ends the operator as the kernel would, and returns when it is gone.
+func (o *chaosOperatorBox) kill(t *testing.T) {
+	t.Helper()
+	o.f.killContainer(t, chaosOperator, o.c)
+}
+
+// startAgain starts it on the state that it left behind.
+func (o *chaosOperatorBox) startAgain(t *testing.T) {
+	t.Helper()
+	if _, err := o.f.lab.cli.ContainerStart(t.Context(), o.c.GetContainerID(), client.ContainerStartOptions{}); err != nil {
+		t.Fatalf("start the operator again: %v", err)
+	}
+	o.awaitRunning(t)
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"sync"
+	"testing"
+)
+
+// A chaosScenario breaks a real fleet in containers and says what has to come of it. It runs twice, each time on a fleet of
+// its own: live, where the fault is repaired or refused, and as its dry-run twin, where nothing may change.
+type chaosScenario struct {
+	name  string
+	alone bool // a master without replicas
+	run   func(t *testing.T, f *chaosFleet)
+}
+
+// The slow ones come first, so that none is left running alone at the end.
+var chaosScenarios = []chaosScenario{
+	{name: "sweep killed half way", alone: true, run: chaosSweepKilled},
+	{name: "operator killed while verifying", run: chaosVerifyKilled},
+	{name: "bus killed", run: chaosBusKilled},
+	{name: "replica paused", run: chaosReplicaPaused},
+	{name: "replica cut off from its master", run: chaosReplicaCutOff},
+	{name: "master back empty", run: chaosMasterEmpty},
+	{name: "replica unplugged", run: chaosReplicaUnplugged},
+	{name: "master killed", run: chaosMasterKilled},
+	{name: "replica killed", run: chaosReplicaKilled},
+	{name: "replica on a foreign master", run: chaosForeignMaster},
+	{name: "replica on a dead port", run: chaosDeadPort},
+	{name: "replica promoted", run: chaosPromoted},
+	{name: "replica promoted with writes", run: chaosPromotedWithWrites},
+}
+
+// chaosWidth is how many scenarios run side by side. They mostly wait, so that a small machine bears more of them than
+// it has CPUs, which is what t.Parallel would allow.
+const chaosWidth = 6
+
+func TestChaos(t *testing.T) {
+	lab := newChaosLab(t)
+	type turn struct {
+		chaosScenario
+		live bool
+	}
+	turns := make(chan turn)
+	var wg sync.WaitGroup
+	for range chaosWidth {
+		wg.Go(func() {
+			for s := range turns {
+				mode := "dry-run"
+				if s.live {
+					mode = "live"
+				}
+				t.Run(s.name+"/"+mode, func(t *testing.T) {
+					f := lab.newFleet(t, s.alone, s.live)
+					s.run(t, f)
+					f.checkTraces(t)
+				})
+			}
+		})
+	}
+	for _, s := range chaosScenarios {
+		turns <- turn{s, true}
+		turns <- turn{s, false}
+	}
+	close(turns)
+	wg.Wait()
+}
