@@ -28,6 +28,7 @@ type Options struct {
 
 	Publish    func(policies.Alarm)                       // to the bus
 	Direct     func(policies.Alarm)                       // to the healer of this process, critical alarms only; nil: none
+	Hint       func(instance string)                      // to the healer of this process: a fault is back whose alarm stands; nil: none
 	OnSnapshot func(policies.Snapshot, policies.Instance) // each new snapshot, in order a node; nil: none
 	Lines      io.Writer                                  // console lines; nil: none
 	Log        *slog.Logger                               // nil: nothing is logged

@@ -30,6 +30,7 @@ type tracker struct {
 	policy   policies.Policy
 	repeat   time.Duration
 	alarms   map[alarmKey]*tracked
+	back     bool // a critical fault is back whose alarm was held standing; the owner resets it
 }
 
 type alarmKey struct {
@@ -91,6 +92,7 @@ func (t *tracker) one(a *tracked, f policies.Finding, now time.Time) []policies.
 	case to < was:
 		return t.fall(a, f, to, now)
 	}
+	t.back = t.back || !a.betterSince.IsZero() && f.Severity == policies.Critical
 	a.betterSince = time.Time{}
 	return t.again(a, f, now)
 }

@@ -68,7 +68,12 @@ func (w *watcher) take(r reading, now time.Time) {
 		judged = append(judged, policies.JudgeReplication(w.groupLocked(), now)...)
 	}
 	alarms := w.tracker.step(judged, now)
+	back := w.tracker.back
+	w.tracker.back = false
 	w.mu.Unlock()
+	if back && w.out.opt.Hint != nil {
+		w.out.opt.Hint(w.instance.Name)
+	}
 
 	w.out.send(alarms, now)
 	if round > w.round {

@@ -133,6 +133,10 @@ func DiagnoseMemory(s Snapshot, p Policy, expired, expiredBytes Opt[int64]) Memo
 		// A key with a TTL costs its data and its entry in the expires table; an even share of data and overhead is the best guess.
 		d.VolatileBytes = int64(float64(max(0, d.Counted-d.ClientBuffers)) * float64(vol.V) / float64(keys.V))
 	}
+	if d.Expired.Known && !d.ExpiredBytes.Known && vol.V > 0 {
+		// No key with a TTL was left alive to be measured: an even share is the best guess.
+		d.ExpiredBytes = Known(int64(float64(d.VolatileBytes) * float64(d.Expired.V) / float64(vol.V)))
+	}
 	d.Cause = d.cause()
 	return d
 }

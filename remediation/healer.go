@@ -136,6 +136,16 @@ func (h *Healer) Alarm(a policies.Alarm) {
 	}
 }
 
+// Hint asks for a look at an instance; it says nothing and claims nothing.
+func (h *Healer) Hint(instance string) {
+	if m := h.machines[instance]; m != nil {
+		select {
+		case m.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Observe takes a snapshot that another prober read, for the durable record of what each node followed and held. A
 // snapshot is our own reading, never something that an alarm said.
 func (h *Healer) Observe(s policies.Snapshot) {

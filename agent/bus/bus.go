@@ -35,6 +35,7 @@ type Bus struct {
 	log    *slog.Logger
 	client *redis.Client
 	stream streamFaults
+	wire   *wire // of client
 }
 
 // New reads the URL and connects to nothing yet. Its error never shows the URL, which may hold a password.
@@ -58,7 +59,8 @@ func New(o Options) (*Bus, error) {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	b.log = b.log.With("component", "bus", "bus", b.Addr())
-	b.client = b.newClient(nil)
+	b.wire = &wire{base: redis.NewDialer(&b.opt)}
+	b.client = b.newClient(b.wire.dial)
 	return b, nil
 }
 

@@ -22,6 +22,7 @@ const (
 // in the order they came; each is tried until the server has taken it. It is safe for concurrent use.
 type Publisher struct {
 	send  func(context.Context, policies.Alarm) (int64, error)
+	cut   func() // ends a send under way; may be nil
 	limit int
 	log   *slog.Logger
 	state link
@@ -44,7 +45,11 @@ type PublisherStats struct {
 }
 
 // NewPublisher makes a publisher with room for 10,000 waiting alarms; Run delivers.
-func (b *Bus) NewPublisher() *Publisher { return newPublisher(b.Send, publisherQueue, b.log) }
+func (b *Bus) NewPublisher() *Publisher {
+	p := newPublisher(b.Send, publisherQueue, b.log)
+	p.cut = b.wire.cut
+	return p
+}
 
 func newPublisher(send func(context.Context, policies.Alarm) (int64, error), limit int, log *slog.Logger) *Publisher {
 	p := &Publisher{send: send, limit: limit, log: log, wake: make(chan struct{}, 1), empty: make(chan struct{}),
@@ -107,11 +112,20 @@ func (p *Publisher) Flush(ctx context.Context) error {
 
 // Run delivers until the context ends, and then what still waits, for at most 2 s. It returns nil.
 func (p *Publisher) Run(ctx context.Context) error {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(stopTimeout, func() {
+			cancel()
+			if p.cut != nil {
+				p.cut()
+			}
+		})
+	})
+	defer stop()
 	for p.next(ctx) {
 		p.deliver(ctx)
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
 	for p.Stats().Queued > 0 && last.Err() == nil && !p.state.lost() {
 		p.deliver(last)
 	}

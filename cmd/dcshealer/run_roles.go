@@ -68,12 +68,12 @@ func (s *service) startRoles(ctx context.Context) error {
 	if s.has("dba") {
 		sub := s.bus.Subscribe(observer.DBATopics())
 		ready = append(ready, s.startSubscription("dba subscription", sub))
-		s.parts.start("dba", observer.NewDBA(s.observing(sub)).Run)
+		s.parts.start("dba", observer.NewDBA(s.observing("dba", sub)).Run)
 	}
 	if s.has("dashboard") {
 		sub := s.bus.Subscribe(observer.DashboardTopics())
 		ready = append(ready, s.startSubscription("dashboard subscription", sub))
-		s.parts.start("dashboard", observer.NewDashboard(s.observing(sub)).Run)
+		s.parts.start("dashboard", observer.NewDashboard(s.observing("dashboard", sub)).Run)
 	}
 	if s.has("healer") {
 		ready = append(ready, s.startHealer())
@@ -101,8 +101,8 @@ func await(ctx context.Context, ready []<-chan struct{}) {
 }
 
 // observing is what a role that shows alarms needs; each has a decoder of its own, which knows what that role has had.
-func (s *service) observing(sub *bus.Subscription) observer.Options {
-	return observer.Options{Feed: sub, Decode: bus.NewDecoder(s.cfg.Bus.Prefix, s.log), Out: s.lines, Prefix: s.cfg.Bus.Prefix, Log: s.log}
+func (s *service) observing(role string, sub *bus.Subscription) observer.Options {
+	return observer.Options{Feed: sub, Decode: bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", role)), Out: s.lines, Prefix: s.cfg.Bus.Prefix, Log: s.log}
 }
 
 func (s *service) startSubscription(name string, sub *bus.Subscription) <-chan struct{} {
@@ -118,7 +118,7 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 	s.parts.onStop("archive", store.Close)
 	sub := s.bus.Subscribe(observer.ArchiverTopics())
 	ready := s.startSubscription("archiver subscription", sub)
-	s.parts.start("archiver", observer.NewArchiver(s.observing(sub), store).Run)
+	s.parts.start("archiver", observer.NewArchiver(s.observing("archiver", sub), store).Run)
 	return ready, nil
 }
 
@@ -169,6 +169,7 @@ func (s *service) startAgent() error {
 	}
 	if s.heal != nil {
 		o.Direct = s.heal.healer.Alarm
+		o.Hint = s.heal.healer.Hint
 		o.OnSnapshot = func(snap policies.Snapshot, _ policies.Instance) { s.heal.healer.Observe(snap) }
 	}
 	a, err := agent.New(o)
