@@ -124,14 +124,15 @@ func (a *Agent) Latest(instance string) policies.Group {
 	return w.group()
 }
 
-// Critical is the instances in trouble at now: a critical alarm stands, or a node's newest snapshot could not be read, or
-// is older than three intervals and a timeout, which leaves the node unseen. An instance that was never probed is not among them.
+// Critical says of each instance whether it is in trouble at now: a critical alarm stands, or a node's newest snapshot
+// could not be read, or is older than three intervals and a timeout, which leaves the node unseen. An instance that was not
+// probed in full yet has no entry.
 func (a *Agent) Critical(now time.Time) map[string]bool {
 	out := map[string]bool{}
 	oldest := now.Add(-3*a.opt.Config.Agent.Interval - a.opt.Config.Agent.Timeout)
 	for _, w := range a.watchers {
-		if w.trouble(oldest) {
-			out[w.instance.Name] = true
+		if bad, seen := w.trouble(oldest); seen || bad {
+			out[w.instance.Name] = bad
 		}
 	}
 	return out

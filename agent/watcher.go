@@ -120,15 +120,16 @@ func (w *watcher) groupLocked() policies.Group {
 	return g
 }
 
-func (w *watcher) trouble(oldest time.Time) bool {
+func (w *watcher) trouble(oldest time.Time) (bad, seen bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.latest {
 		if !s.Reach.Answers() || s.At.Before(oldest) {
-			return true
+			return true, true
 		}
 	}
-	return slices.ContainsFunc(w.tracker.published(), func(a policies.Alarm) bool { return a.Severity == policies.Critical })
+	bad = slices.ContainsFunc(w.tracker.published(), func(a policies.Alarm) bool { return a.Severity == policies.Critical })
+	return bad, len(w.latest) == len(w.instance.Nodes)
 }
 
 func (w *watcher) standing() []policies.Alarm {

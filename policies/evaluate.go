@@ -98,7 +98,7 @@ func judgeMemory(s Snapshot, p Policy, was Severity) Judgement {
 	j.Value, j.Threshold, j.Pct = mib(counted.V), mib(m.Max.V), pct(share.V)
 	j.Msg = fmt.Sprintf("Memory usage %s on %s: %s of %s MiB%s", j.Pct, s.Node, j.Value, j.Threshold, refusing(m))
 	if j.Severity == Critical {
-		j.Cause = DiagnoseMemory(s, p, Opt[int64]{}, Opt[int64]{}).Cause
+		j.Cause = DiagnoseMemory(s, p, Estimate{}).Cause
 	}
 	return j
 }

@@ -32,11 +32,13 @@ type Facts struct {
 	FleetBreaker string
 
 	Running       int // live actions under way in the fleet, this one left out
+	RunningSame   int // those of this kind
 	RunningHere   string
 	FullResyncs   int // full resyncs that we started, under way
 	MaxRunning    int
 	MaxFull       int
 	OtherTrouble  int // other instances confirmed critical or unreachable
+	OthersUnknown int // other instances that nobody has looked at
 	Others        int
 	Storm         Percent
 	Tilt          string // why the own clock or loop is not to be trusted; empty: it is
@@ -182,6 +184,8 @@ func (f Facts) breaker() Verdict {
 		return hold("the breaker is in a state that is not known (%s, of the fleet %s)", f.Breaker, f.FleetBreaker)
 	case f.Breaker == "open":
 		return hold("%s on %s failed or did not help three times in a row; one trial follows 10 min after the last", f.Action, f.Instance.Name)
+	case (f.Breaker == "half-open" || f.FleetBreaker == "half-open") && f.RunningSame > 0:
+		return hold("the breaker lets one trial through, and another %s is under way", f.Action)
 	case f.FleetBreaker == "open":
 		return hold("%s failed across the fleet three times in a row; one trial follows 10 min after the last", f.Action)
 	}
@@ -212,6 +216,9 @@ func (f Facts) budget() Verdict {
 func (f Facts) storm() Verdict {
 	if f.OtherTrouble >= StormFloor && float64(f.OtherTrouble)*100 >= float64(f.Storm)*float64(f.Others) {
 		return hold("%d of the %d other instances are in trouble at once (budget.storm is %g%%): this looks like a fault of the network or of us; look before acting", f.OtherTrouble, f.Others, float64(f.Storm))
+	}
+	if perhaps := f.OtherTrouble + f.OthersUnknown; f.OthersUnknown > 0 && perhaps >= StormFloor && float64(perhaps)*100 >= float64(f.Storm)*float64(f.Others) {
+		return hold("%d of the %d other instances have not been seen yet: whether much of the fleet is in trouble is not known", f.OthersUnknown, f.Others)
 	}
 	return allow("%d of %d other instances are in trouble", f.OtherTrouble, f.Others)
 }

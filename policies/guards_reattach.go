@@ -150,7 +150,14 @@ func (f ReattachFacts) noLostWrites() Verdict {
 
 func (f ReattachFacts) ownWrites() Verdict {
 	x := f.X.Replication
+	mk, xk := f.M.Keys(), f.X.Keys()
 	lift := fmt.Sprintf("; to give them up: dcshealer heal --instance %s --live --yes --allow-lost-writes %s", f.Instance.Name, f.XNode.Name)
+	// A master that was flushed or lost most of its keys has gone on with the same history: only the counts tell that the
+	// detached replica holds the last copy.
+	copyOfAnother := x.Role == RoleReplica && !KinshipOf(x, f.M.Replication).Related
+	if f.Predicted != ResyncPartial && !copyOfAnother && mk.Or(0) > 0 && ClearlyFewer(mk.V, xk.Or(0)) {
+		return deny("%s holds %s keys and the master %s only %s: a full copy would delete what the master no longer has%s", f.XNode.Name, xk, f.MNode.Name, mk, lift)
+	}
 	if x.Role == RoleReplica {
 		switch {
 		case !x.ReadOnly.Known:
@@ -162,6 +169,10 @@ func (f ReattachFacts) ownWrites() Verdict {
 	}
 	own := OwnBytes(x)
 	switch {
+	case f.Predicted != ResyncPartial && !x.ReadOnly.Known:
+		return deny("%s does not tell replica-read-only, so whether it took writes as a replica is not known: grant +config|get to the user%s", f.XNode.Name, lift)
+	case f.Predicted != ResyncPartial && !x.ReadOnly.V:
+		return deny("%s is set replica-read-only no: it may hold keys of its own from before it was promoted, which no offset shows%s", f.XNode.Name, lift)
 	case own.Known && !slices.Contains([]ReplID{f.M.Replication.ReplID, f.M.Replication.ReplID2}, x.ReplID2):
 		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
 	case !own.Known:

@@ -180,6 +180,14 @@ func TestReattachKeepsData(t *testing.T) {
 		{"promoted, backlog not known", promotedTrio, func(tr *trio) { tr.x.Replication.BacklogActive = Opt[bool]{} }, nil, "no-lost-writes", "node-x"},
 		{"promoted, with replicas of its own", promotedTrio, func(tr *trio) { tr.x.Replication.Replicas = []ReplicaLine{{Host: outsider, Port: 1}} }, nil, "no-lost-writes", "in use"},
 		{"role of the replica not known", promotedTrio, func(tr *trio) { tr.x.Replication.Role = "" }, nil, "identity no-lost-writes", "node-x"},
+		{"promoted, and it was a writable replica before: keys of its own that no offset shows", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only no"},
+		{"promoted, and whether it was writable is not known", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "+config|get"},
+		{"the master was flushed and took a key since: the detached replica holds the last copy", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 1, 0}} }, nil, "no-lost-writes", "node-x holds 500 keys and the master node-m only 1"},
+		{"the same, and a person gives them up by name", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 1, 0}} }, func(f *ReattachFacts) { f.AllowLost = true }, "", ""},
+		{"of the flushed master's history on a dead port, and a full copy to come", strayTrio, func(tr *trio) {
+			tr.m.DBs, tr.m.Replication.BacklogActive = []DB{{0, 1, 0}}, Known(false)
+		}, nil, "no-lost-writes", "node-x holds 500 keys"},
+		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 450, 0}} }, nil, "", ""},
 		{"writable replica, partial resync keeps its keys", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "", ""},
 		{"writable replica, a full copy would delete them", copyTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only"},
 		{"read-only not known", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "read-only"},

@@ -66,10 +66,10 @@ func (f ReclaimFacts) worthwhile() Verdict {
 		return deny("no key of %s has a TTL: there is nothing to expire; %s", f.M.Node, d.Where())
 	case d.Cause == CauseClientBuffers:
 		return deny("client buffers hold the memory of %s, no sweep frees them; %s", f.M.Node, d.Where())
-	case d.Expired.Known && d.Expired.V == 0:
+	case d.Expired.Known && d.Exact && d.Expired.V == 0:
 		return deny("no key of %s has expired, 0 expired keys; %s", f.M.Node, d.Where())
-	case d.Expired.Known && d.ExpiredBytes.Known && d.ExpiredBytes.V < d.Need:
-		return deny("about %d expired keys hold %d MiB and %d MiB must come free for the alarm to clear; %s", d.Expired.V, d.ExpiredBytes.V>>20, d.Need>>20, d.Where())
+	case d.Expired.Known && d.Exact && d.most() < d.Need:
+		return deny("about %d expired keys hold %d MiB at the most and %d MiB must come free for the alarm to clear; %s", d.Expired.V, d.most()>>20, d.Need>>20, d.Where())
 	case d.VolatileBytes < d.Need/slack:
 		return deny("all %d keys with a TTL hold about %d MiB and %d MiB must come free for the alarm to clear; %s", vol.V, d.VolatileBytes>>20, d.Need>>20, d.Where())
 	case d.Expired.Known:
@@ -112,11 +112,29 @@ type MemoryDiagnosis struct {
 	Keys          int64
 	Expired       Opt[int64] // expired keys, where a replica in step could tell
 	ExpiredBytes  Opt[int64]
+	Exact         bool // every key was counted, not a part of them
 	Method        string
 }
 
-// DiagnoseMemory tells where the memory of a full master is. expired and expiredBytes come from a replica in step, unknown without one.
-func DiagnoseMemory(s Snapshot, p Policy, expired, expiredBytes Opt[int64]) MemoryDiagnosis {
+// Estimate is what a replica in step tells of the expired keys of its master. The zero value is: nothing.
+type Estimate struct {
+	Keys   Opt[int64]
+	Bytes  Opt[int64] // by the mean size of live keys with a TTL
+	Exact  bool       // Keys were counted in full
+	Method string
+}
+
+// most is what the expired keys can hold: stale keys are often bigger than the live ones, by which their bytes are estimated.
+func (d MemoryDiagnosis) most() int64 {
+	even := int64(0)
+	if d.Keys > 0 {
+		even = int64(float64(max(0, d.Counted-d.ClientBuffers)) * float64(d.Expired.V) / float64(d.Keys))
+	}
+	return slack * max(d.ExpiredBytes.Or(0), even)
+}
+
+// DiagnoseMemory tells where the memory of a full master is.
+func DiagnoseMemory(s Snapshot, p Policy, e Estimate) MemoryDiagnosis {
 	m := s.Memory
 	counted, keys, vol := m.Counted(), s.Keys(), s.Volatile()
 	if !counted.Known || m.Max.Or(0) <= 0 || !keys.Known || !m.Dataset.Known {
@@ -124,7 +142,7 @@ func DiagnoseMemory(s Snapshot, p Policy, expired, expiredBytes Opt[int64]) Memo
 	}
 	d := MemoryDiagnosis{
 		Known: true, Counted: counted.V, Max: m.Max.V, Dataset: m.Dataset.V,
-		Keys: keys.V, Volatile: vol.V, Expired: expired, ExpiredBytes: expiredBytes,
+		Keys: keys.V, Volatile: vol.V, Expired: e.Keys, ExpiredBytes: e.Bytes, Exact: e.Exact, Method: e.Method,
 		Need: max(0, counted.V-p.UsedMemory.CriticalClear().Of(m.Max.V)),
 	}
 	// mem_clients_normal lags; CLIENT LIST is exact where it was read.
@@ -146,7 +164,7 @@ func (d MemoryDiagnosis) cause() Cause {
 	// Without the client buffers there would be no alarm.
 	case d.ClientBuffers > 0 && d.ClientBuffers >= d.Need && d.Dataset < d.Max/2:
 		return CauseClientBuffers
-	case d.Expired.Known && d.ExpiredBytes.Or(0) >= d.Need && d.Expired.V > 0:
+	case d.Expired.Known && d.Expired.V > 0 && d.most() >= d.Need:
 		return CauseExpiredKeys
 	case d.Volatile == 0 && d.Dataset < d.Max/2:
 		return CauseOverhead

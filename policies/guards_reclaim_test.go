@@ -17,7 +17,7 @@ func fullMaster() Snapshot {
 }
 
 func reclaimOf(m Snapshot) ReclaimFacts {
-	f := ReclaimFacts{Facts: healthyFacts(), M: m, CalmRTT: 10 * time.Millisecond, Diagnosis: DiagnoseMemory(m, PresetDefault(), Opt[int64]{}, Opt[int64]{})}
+	f := ReclaimFacts{Facts: healthyFacts(), M: m, CalmRTT: 10 * time.Millisecond, Diagnosis: DiagnoseMemory(m, PresetDefault(), Estimate{})}
 	f.Action, f.Target, f.Planned, f.Evidence, f.SentinelNodes, f.Commands = ReclaimExpired, m, m, []Snapshot{m}, nil, []string{"scan", "select"}
 	return f
 }
@@ -25,7 +25,7 @@ func reclaimOf(m Snapshot) ReclaimFacts {
 func TestReclaimGuards(t *testing.T) {
 	exact := func(keys, bytes int64) func(*ReclaimFacts) {
 		return func(f *ReclaimFacts) {
-			f.Diagnosis = DiagnoseMemory(f.M, f.Policy, Known(keys), Known(bytes))
+			f.Diagnosis = DiagnoseMemory(f.M, f.Policy, Estimate{Keys: Known(keys), Bytes: Known(bytes), Exact: true})
 		}
 	}
 	for _, c := range []struct {
@@ -39,10 +39,13 @@ func TestReclaimGuards(t *testing.T) {
 		{"an exact estimate that is enough", nil, exact(200_000, 20*mebi), "", ""},
 
 		// worthwhile
-		{"an exact estimate one byte short", nil, exact(200_000, 10*mebi-1), "worthwhile", "200000 expired keys"},
-		{"an exact estimate that is just enough", nil, exact(200_000, 10*mebi), "", ""},
+		{"too little, even if the expired keys were four times as big as the live ones", nil, exact(10_000, 10*mebi/4-1), "worthwhile", "10000 expired keys"},
+		{"enough, if they were", nil, exact(10_000, 10*mebi/4), "", ""},
+		{"an estimate from a part of the keys denies nothing", nil, func(f *ReclaimFacts) {
+			f.Diagnosis = DiagnoseMemory(f.M, f.Policy, Estimate{Keys: Known(int64(1000)), Bytes: Known(mebi)})
+		}, "", ""},
 		{"an exact count of none", nil, exact(0, 0), "worthwhile", "0 expired keys"},
-		{"an exact count of none, bytes not known", nil, func(f *ReclaimFacts) { f.Diagnosis.Expired = Known(int64(0)) }, "worthwhile", "expired"},
+		{"an exact count of none, bytes not known", nil, func(f *ReclaimFacts) { f.Diagnosis.Expired, f.Diagnosis.Exact = Known(int64(0)), true }, "worthwhile", "expired"},
 		{"no key has a TTL", func(s *Snapshot) { s.DBs = []DB{{Keys: 1_000_000}} }, nil, "worthwhile", "no key of node-m has a TTL"},
 		{"no key at all", func(s *Snapshot) { s.DBs = nil }, nil, "worthwhile", "no key of node-m has a TTL"},
 		{"too few with a TTL, even if they were the biggest", func(s *Snapshot) { s.DBs = []DB{{Keys: 1_000_000, Expires: 10_000}} }, nil, "worthwhile", "10000 keys with a TTL"},
@@ -130,7 +133,7 @@ func TestDiagnoseMemory(t *testing.T) {
 		if c.change != nil {
 			c.change(&s)
 		}
-		d := DiagnoseMemory(s, PresetDefault(), c.expired, c.bytes)
+		d := DiagnoseMemory(s, PresetDefault(), Estimate{Keys: c.expired, Bytes: c.bytes, Exact: true})
 		if d.Cause != c.want || d.Known != (c.want != "") {
 			t.Errorf("%s: got %q (known %t), want %q\n%+v", c.name, d.Cause, d.Known, c.want, d)
 		}
@@ -139,7 +142,7 @@ func TestDiagnoseMemory(t *testing.T) {
 
 // The numbers that a person reads: what must come free goes by the level at which the alarm clears, 95 % - 5 %.
 func TestDiagnosisInNumbers(t *testing.T) {
-	d := DiagnoseMemory(fullMaster(), PresetDefault(), Opt[int64]{}, Opt[int64]{})
+	d := DiagnoseMemory(fullMaster(), PresetDefault(), Estimate{})
 	if d.Counted != 100*mebi || d.Need != 10*mebi || d.Keys != 1_000_000 || d.Volatile != 500_000 || d.VolatileBytes != 49*mebi {
 		t.Errorf("%+v", d)
 	}
@@ -149,7 +152,7 @@ func TestDiagnosisInNumbers(t *testing.T) {
 	}
 	calm := fullMaster()
 	calm.Memory.Used = Known(50 * mebi)
-	if d := DiagnoseMemory(calm, PresetDefault(), Opt[int64]{}, Opt[int64]{}); d.Need != 0 {
+	if d := DiagnoseMemory(calm, PresetDefault(), Estimate{}); d.Need != 0 {
 		t.Errorf("below the clear level %d bytes must come free, want 0", d.Need)
 	}
 }

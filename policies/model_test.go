@@ -215,8 +215,11 @@ func modelDanger(f ReattachFacts) string {
 }
 
 func modelFullCopy(x, m Snapshot) string {
-	if x.Replication.Role == "replica" && x.Replication.ReadOnly != Known(true) {
+	if x.Replication.ReadOnly != Known(true) {
 		return "X may hold keys of its own that a full copy deletes"
+	}
+	if x.Replication.Role == "master" && modelKeys(m)*10 < modelKeys(x)*9 {
+		return "X holds keys that M no longer has"
 	}
 	for _, l := range m.Replication.Replicas {
 		if l.State != "online" {

@@ -160,8 +160,8 @@ type Replication struct {
 	LinkDownSeconds   Opt[int64] // unknown when the link never was up: 6.0 prints the Unix time there, 7.0 and later -1
 	SyncInProgress    Opt[bool]
 	ReplicaOffset     Opt[int64] // slave_repl_offset
-	ReadOnly          Opt[bool]
-	LinkState         string // ROLE's state of a replica: connect, connecting, handshake, sync, connected
+	ReadOnly          Opt[bool]  // replica-read-only; of a master by CONFIG GET
+	LinkState         string     // ROLE's state of a replica: connect, connecting, handshake, sync, connected
 	Replicas          []ReplicaLine
 	SyncLeftBytes     Opt[int64]
 	SyncLastIOSeconds Opt[int64]

@@ -80,6 +80,7 @@ func (tr *trio) promote(s *Snapshot, own int64) {
 	*r = Replication{
 		Role: RoleMaster, ReplID: histX, ReplID2: r.ReplID, Offset: Known(fullTo + own), SecondOffset: Known(fullTo + 1),
 		BacklogActive: Known(true), BacklogFirst: Known(int64(1)), BacklogLength: Known(fullTo + own),
+		ReadOnly: Known(true),
 	}
 	s.MasterIPs = nil
 }

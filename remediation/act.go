@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"dcshealer/policies"
@@ -31,16 +33,19 @@ type result struct {
 // act carries out a permitted plan: the intent is durable before the first command, the guards are asked again right
 // before it, and the result is written after. again asks for another plan.
 func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Plan, req request) (again bool, err error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	unlock, err := m.h.opt.Journal.Lock(ctx, m.in.Name)
 	if err != nil {
-		return false, m.holdFor(ctx, inc, "lock", "busy: "+err.Error())
+		return false, m.holdFor(ctx, l, inc, p, policies.GuardBusy, "busy: "+err.Error())
 	}
 	defer unlock()
 	rec := m.record(l, inc, p)
 	rec.Outcome = policies.OutcomeRunning
 	id, err := m.h.opt.Journal.Begin(ctx, rec)
 	if err != nil {
-		return false, m.holdFor(ctx, inc, "journal", "the journal cannot be written, and nothing is done without a record: "+err.Error())
+		return false, m.holdFor(ctx, l, inc, p, "journal", "the journal cannot be written, and nothing is done without a record: "+err.Error())
 	}
 	inc.record, req.record, inc.signature = id, id, ""
 	if err := errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventPermit)); err != nil {
@@ -59,12 +64,10 @@ func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Pl
 func (m *Machine) carryOut(ctx context.Context, l look, p *policies.Plan, req request) (result, []policies.CommandRecord) {
 	req.planned, _ = l.group.Of(p.Node)
 	req.plannedMaster, _ = l.group.Of(m.in.Master().Name)
-	rc := &recorder{}
+	rc := &recorder{each: func(c policies.CommandRecord) { m.recordCommand(ctx, req.record, c) }}
 	if p.Action == policies.ReclaimExpired {
-		r := m.reclaim(ctx, l, p, req, rc)
-		return r, rc.all()
+		return m.reclaim(ctx, l, p, req, rc), rc.summed()
 	}
-	rc.each = func(c policies.CommandRecord) { m.recordCommand(ctx, req.record, c) }
 	r := m.reattach(ctx, l, p, req, rc)
 	r.addLoss(req, l, p)
 	return r, nil
@@ -77,18 +80,23 @@ func (m *Machine) recordCommand(ctx context.Context, id string, c policies.Comma
 	}
 }
 
-// holdFor keeps a plan waiting for a reason that is not a guard's. It is said once and tried again at each round.
-func (m *Machine) holdFor(ctx context.Context, inc *incident, reason, text string) error {
-	if inc.signature == "waits for "+reason {
+// holdFor keeps a plan waiting for what no guard could see beforehand. It is said and written down once, and tried again at
+// each round.
+func (m *Machine) holdFor(ctx context.Context, l look, inc *incident, p *policies.Plan, by policies.Guard, text string) error {
+	reason := "waits for " + string(by)
+	if inc.signature == reason {
 		return nil
 	}
-	inc.signature = "waits for " + reason
+	inc.signature = reason
 	if err := m.toPlanning(ctx); err != nil {
 		return err
 	}
 	m.sayDiagnosis(inc)
 	m.h.say(m.in.Name, "held: %s", text)
-	m.log.Warn("plan is held", "reason", text)
+	m.log.Warn("plan is held", "guard", by, "reason", text)
+	rec := m.record(l, inc, p)
+	rec.Outcome, rec.DeniedBy, rec.Error = policies.OutcomeDenied, []policies.Guard{by}, text
+	m.write(ctx, inc, rec)
 	m.rest(inc, policies.StateHeld)
 	return m.life.to(ctx, eventHold)
 }
@@ -103,8 +111,12 @@ func (m *Machine) finish(ctx context.Context, inc *incident, id string, p *polic
 	if err != nil {
 		m.log.Error("result could not be journalled", "record", id, "outcome", r.outcome, "err", err)
 	}
-	if berr := m.h.breakers.report(context.WithoutCancel(ctx), m.in.Name, p.Action, r.outcome); berr != nil {
-		m.log.Error("breaker did not count", "action", p.Action, "err", berr)
+	// A record without its result is closed as interrupted later, and counted then; one that our own end called off before
+	// anything was sent says nothing of the repair.
+	if err == nil && (r.sent || r.outcome != policies.OutcomeInterrupted) {
+		if berr := m.h.breakers.report(context.WithoutCancel(ctx), m.in.Name, p.Action, r.outcome); berr != nil {
+			m.log.Error("breaker did not count", "action", p.Action, "err", berr)
+		}
 	}
 	text := r.said
 	if r.err != nil {
@@ -145,9 +157,14 @@ func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again 
 	return false, m.life.to(ctx, eventEscalate)
 }
 
-// lastLook probes all nodes once more and asks every guard again: the last step before a command.
+// lastLook probes the nodes that matter once more and asks every guard again: the last step before a command. A node that hangs
+// elsewhere in the instance must not make this evidence old, so the others stay as they were seen.
 func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req request) (look, result) {
-	fresh := look{group: m.probeAll(ctx), earlier: l.group, agreed: map[string]bool{}, memory: l.memory, at: time.Now()}
+	fresh := look{group: policies.Group{Instance: m.in, Snapshots: slices.Clone(l.group.Snapshots)}, earlier: l.group,
+		agreed: map[string]bool{}, memory: l.memory}
+	target, _ := m.in.Node(p.Node)
+	m.probeInto(ctx, fresh.group, Prober.ProbeDeep, target, m.in.Master())
+	fresh.at = time.Now()
 	fresh.findings, fresh.faults = m.judge(fresh.group, slowCommands{}, fresh.at)
 	for i, f := range fresh.faults {
 		if f.Metric == policies.MetricUsedMemory {
@@ -161,65 +178,106 @@ func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req re
 	now := m.plan(ctx, fresh, req)
 	switch {
 	case ctx.Err() != nil:
-		return fresh, result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", ctx.Err())}
+		return fresh, stopping(ctx)
 	case now == nil || !reflect.DeepEqual(now.Commands, p.Commands):
-		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: the plan changed", errDenied)}
+		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: the plan changed", errDenied), denied: []policies.Guard{policies.GuardConfirmed}}
 	case !now.Permitted:
 		return fresh, result{outcome: policies.OutcomeDenied, err: fmt.Errorf("%w: %s", errDenied, denials(now)), guards: now.Guards, denied: now.DeniedBy, held: now.Held()}
 	}
 	return fresh, result{}
 }
 
+// stopping is the result of an action that our own end called off before it sent anything.
+func stopping(ctx context.Context) result {
+	return result{outcome: policies.OutcomeInterrupted, err: fmt.Errorf("the process is stopping, nothing was sent: %w", ctx.Err())}
+}
+
+// connect opens the action's own connection and makes sure that it leads to the server that was diagnosed.
+func (m *Machine) connect(ctx context.Context, l look, n policies.Node, permit []string, rc *recorder) (*conn, result) {
+	c, err := open(m.in, n, permit, rc)
+	if err != nil {
+		return nil, result{outcome: policies.OutcomeFailed, err: err}
+	}
+	r := m.sameServer(ctx, c, l, n)
+	if r.outcome != "" {
+		_ = c.Close()
+		return nil, r
+	}
+	return c, result{}
+}
+
+// sameServer compares run ids. A moved address, a load balancer or a service name can lead elsewhere than the probes' connection.
+func (m *Machine) sameServer(ctx context.Context, c *conn, l look, n policies.Node) result {
+	s, _ := l.group.Of(n.Name)
+	id, err := c.RunID(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return stopping(ctx)
+	case err != nil:
+		return result{outcome: policies.OutcomeFailed, err: fmt.Errorf("connect to %s/%s at %s: %w", m.in.Name, n.Name, n.Address, err)}
+	case id == "" || id != s.RunID:
+		return result{outcome: policies.OutcomeDenied, denied: []policies.Guard{policies.GuardIdentity},
+			err: fmt.Errorf("%w: %s leads to another server (run id %.8s) than the one diagnosed (%.8s): check the address of %s", errDenied, n.Address, id, s.RunID, n.Name)}
+	}
+	return result{}
+}
+
 // reattach sends REPLICAOF and waits for the proof.
 func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
 	xn, _ := m.in.Node(p.Node)
 	mn := m.in.Master()
-	c, err := open(m.in, xn, []string{"replicaof", "role"}, rc)
-	if err != nil {
-		return result{outcome: policies.OutcomeFailed, err: err}
+	// Connected beforehand: little but a round trip lies between the last look and the command.
+	c, r := m.connect(ctx, l, xn, []string{"replicaof", "role", "info"}, rc)
+	if r.outcome != "" {
+		return r
 	}
 	defer c.Close()
-	// Connected beforehand: nothing but one round trip lies between the last look and the command.
-	if err := c.Ping(ctx); err != nil {
-		return result{outcome: policies.OutcomeFailed, err: fmt.Errorf("connect to %s/%s: %w", m.in.Name, xn.Name, err)}
-	}
 	fresh, denied := m.lastLook(ctx, l, p, req)
 	if denied.outcome != "" {
 		return denied
 	}
-	if err := m.stillTheSame(ctx, c, fresh, xn); err != nil {
+	if err := m.stillTheSame(ctx, c, fresh, xn, req); err != nil {
 		return result{outcome: policies.OutcomeDenied, err: err, denied: []policies.Guard{policies.GuardIdentity}}
 	}
 	// Once it is on its way the command is not called off: its effect is read back whatever happens.
-	err = reattach.Send(context.WithoutCancel(ctx), c, mn.Peer())
+	err := reattach.Send(context.WithoutCancel(ctx), c, mn.Peer())
 	switch {
 	case unsupported(err):
-		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it: %w", xn.Name, err)}
-	case errors.Is(err, reattach.ErrNothingHappened):
+		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +replicaof to the user %q: %w", xn.Name, m.in.Username, err)}
+	case errors.Is(err, reattach.ErrNothingHappened), refused(err):
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
-	r := m.verifyReattach(ctx, fresh, p, xn, mn)
+	r = m.verifyReattach(ctx, fresh, p, xn, mn)
 	if r.outcome != policies.OutcomeSucceeded && err != nil {
 		r.err = errors.Join(err, r.err)
 	}
 	return r
 }
 
-// stillTheSame asks ROLE on the very connection that the command will take, right before it: a write, a failover or a
-// person's REPLICAOF since the last look shows here.
-func (m *Machine) stillTheSame(ctx context.Context, c *conn, l look, xn policies.Node) error {
-	x, _ := l.group.Of(xn.Name)
-	now, err := c.Role(ctx)
+// stillTheSame reads the master once more, and then asks ROLE on the very connection that the command will take, right before
+// it: a restart, a write, a failover or a person's REPLICAOF since the last look shows here.
+func (m *Machine) stillTheSame(ctx context.Context, c *conn, l look, xn policies.Node, req request) error {
+	mn := m.in.Master()
+	before, _ := l.group.Of(mn.Name)
+	now := m.probers[mn.Name].Probe(ctx)
+	b, n := before.Replication, now.Replication
+	if now.Reach != policies.ReachUp || now.RunID != before.RunID || n.Role != policies.RoleMaster || n.ReplID != b.ReplID ||
+		n.Offset.Or(0) < b.Offset.Or(0) || policies.ClearlyFewer(now.Keys().Or(0), before.Keys().Or(0)) {
+		return fmt.Errorf("%w: the master %s is not what it was at the last look a moment ago (%s, run id %.8s, role %s, %s keys)", errDenied, mn.Name, now.Reach, now.RunID, n.Role, now.Keys())
+	}
+	role, err := c.Role(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s cannot be asked for its role: %w", errDenied, xn.Name, err)
 	}
+	x, _ := l.group.Of(xn.Name)
 	r := x.Replication
 	seen := fmt.Sprint("slave ", r.MasterHost, " ", r.MasterPort)
 	if r.Role == policies.RoleMaster {
 		seen = fmt.Sprint("master ", r.Offset)
 	}
-	if now != seen {
-		return fmt.Errorf("%w: %s says %q and said %q at the last look: it took writes or was changed in between", errDenied, xn.Name, now, seen)
+	givenUp := req.allowLost == xn.Name && strings.HasPrefix(role, "master ") && r.Role == policies.RoleMaster
+	if role != seen && !givenUp {
+		return fmt.Errorf("%w: %s says %q and said %q at the last look: it took writes or was changed in between", errDenied, xn.Name, role, seen)
 	}
 	return nil
 }
@@ -229,7 +287,8 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 	if err := m.life.to(ctx, eventSent); err != nil {
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
-	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn}
+	before, _ := l.group.Of(mn.Name)
+	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
 	proof, err := v.Run(ctx)
 	if ctx.Err() != nil && !proof.Attached {
 		proof = lastProof(ctx, v)
@@ -238,7 +297,6 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 		}
 	}
 	r := result{sent: true, after: map[string]any{xn.Name: nodeFacts(proof.Replica), mn.Name: nodeFacts(proof.Master)}}
-	before, _ := l.group.Of(mn.Name)
 	r.effect = map[string]any{"predicted": p.Expect.Resync, "resync": resyncSeen(before, proof.Master), "link_up_after": proof.LinkUpAfter.Seconds(), "attached": proof.Attached, "persistent": false}
 	switch {
 	case err == nil:
@@ -257,7 +315,7 @@ func lastProof(ctx context.Context, v reattach.Verify) reattach.Proof {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	p := reattach.Proof{Replica: v.Replica(ctx), Master: v.Master(ctx)}
-	p.Why = reattach.Attached(p.Replica, p.Master)
+	p.Why = v.Attached(p.Replica, p.Master)
 	p.Attached = p.Why == ""
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"dcshealer/policies"
@@ -14,14 +15,18 @@ import (
 // reclaim sweeps the expired keys of a master and judges the effect.
 func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
 	n, _ := m.in.Node(p.Node)
-	c, err := open(m.in, n, []string{"scan", "select", "role", "info"}, rc)
-	if err != nil {
-		return result{outcome: policies.OutcomeFailed, err: err}
+	c, off := m.connect(ctx, l, n, []string{"scan", "select", "role", "info"}, rc)
+	if off.outcome != "" {
+		return off
 	}
 	defer c.Close()
 	fresh, denied := m.lastLook(ctx, l, p, req)
 	if denied.outcome != "" {
 		return denied
+	}
+	if role, err := c.Role(ctx); err != nil || !strings.HasPrefix(role, "master ") {
+		return result{outcome: policies.OutcomeDenied, denied: []policies.Guard{policies.GuardIdentity},
+			err: fmt.Errorf("%w: %s says %q and not that it is a master: %w", errDenied, n.Name, role, err)}
 	}
 	before, _ := fresh.group.Of(p.Node)
 	noted := time.Now()
@@ -43,7 +48,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	}
 	res, err := sweep.Run(ctx, before)
 	if res.Calls == 0 && unsupported(err) {
-		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it: %w", n.Name, err)}
+		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +scan and +select to the user %q: %w", n.Name, m.in.Username, err)}
 	}
 	if err := m.life.to(ctx, eventSent); err != nil {
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // Examination is what plan shows of one instance.
@@ -32,7 +33,7 @@ func (h *Healer) Examine(ctx context.Context, instance string) (Examination, err
 		e.Findings = []policies.Finding{}
 	}
 	for _, f := range l.faults {
-		if p := m.plan(ctx, l, request{fault: f}); p != nil {
+		if p := m.plan(ctx, l, request{fault: f, since: m.sinceByJournal(ctx, f)}); p != nil {
 			e.Plans = append(e.Plans, *p)
 		}
 	}
@@ -92,10 +93,39 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 		}
 		out.Records = append(out.Records, rec)
 		if ctx.Err() != nil {
-			return out, ctx.Err()
+			return out, fmt.Errorf("heal %s: stopped by a signal after record %s (%s): dcshealer actions show %s", instance, rec.ID, rec.Outcome, rec.ID)
 		}
 	}
 	return out, nil
+}
+
+// sinceByJournal is when the running healer first decided on this fault, while it still has it open; zero when it has not,
+// or when none runs: then nobody knows how long the fault has stood.
+func (m *Machine) sinceByJournal(ctx context.Context, f fault) (since time.Time) {
+	j := m.h.opt.Journal
+	if j == nil || !journal.HealerRunning(m.h.opt.Config.StateDir) {
+		return since
+	}
+	all, err := j.Statuses(ctx)
+	if err != nil {
+		return since
+	}
+	var open []string
+	for _, s := range all {
+		if s.Instance == m.in.Name {
+			open = s.Incidents
+		}
+	}
+	records, err := j.List(ctx, journal.Filter{Instance: m.in.Name, Limit: 200})
+	if err != nil {
+		return since
+	}
+	for _, r := range records { // the newest first
+		if slices.Contains(open, r.Incident) && r.Metric == f.Metric && r.Node == f.Node {
+			since = r.At
+		}
+	}
+	return since
 }
 
 // watchOwnClock watches for a stall of our own until stop, which waits for the watcher to end.
@@ -117,7 +147,7 @@ func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (polic
 		}
 		f = l.faults[i]
 	}
-	req := request{fault: f, since: time.Time{}, hand: r.Live, allowLost: r.AllowLost}
+	req := request{fault: f, since: m.sinceByJournal(ctx, f), byHand: true, live: r.Live, allowLost: r.AllowLost}
 	p := m.plan(ctx, l, req)
 	var err error
 	if p == nil || !p.Permitted {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +35,8 @@ type Options struct {
 	DryRun     bool // beats every live setting
 	Lines      io.Writer
 	Log        *slog.Logger
-	// Trouble names the instances that are in critical trouble or unreachable by another observer's own probes (the
-	// agent's); nil where there is none.
+	// Trouble says which instances are in critical trouble or unreachable by another observer's own probes (the agent's); one
+	// without an entry was not seen yet. Nil where there is no such observer: then the healer looks around by itself.
 	Trouble  func(now time.Time) map[string]bool
 	Operator policies.Operator
 	Trigger  policies.Trigger // what leads to the decisions: alarms, or a person
@@ -51,7 +52,11 @@ type Healer struct {
 	tilt     tilt
 	seen     *recent
 
+	around sync.Mutex // one look around at a time
+
 	mu     sync.Mutex
+	view   map[string]bool // what the newest look around saw: in trouble or not
+	viewed time.Time
 	memory map[string]policies.NodeMemory // by instance/node: the durable record, kept here too
 	saved  map[string]time.Time
 }
@@ -121,6 +126,7 @@ func (h *Healer) sweepInterrupted(ctx context.Context) {
 // Alarm takes a critical alarm as a hint to look. It never blocks for long, and a publication that came twice (by the bus
 // and directly) counts once. Safe for concurrent use.
 func (h *Healer) Alarm(a policies.Alarm) {
+	a.ID = plainID(a.ID)
 	if a.ID != "" && !h.seen.add(a.ID) {
 		return
 	}
@@ -134,6 +140,18 @@ func (h *Healer) Alarm(a policies.Alarm) {
 	case !a.IsResolved():
 		h.say(a.Instance, "not an instance of this config: nothing is probed")
 	}
+}
+
+// plainID is an id that may be kept and shown; anything else from the bus is as good as none.
+func plainID(id string) string {
+	const most = 64
+	odd := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("-_.:", r)
+	}
+	if len(id) > most || strings.ContainsFunc(id, odd) {
+		return ""
+	}
+	return id
 }
 
 // Hint asks for a look at an instance; it says nothing and claims nothing.
@@ -206,22 +224,59 @@ func (h *Healer) remembered(instance, node string) policies.NodeMemory {
 	return h.memory[instance+"/"+node]
 }
 
-// trouble counts the other instances that are confirmed critical or unreachable, by the Machines and by the agent's probes.
-func (h *Healer) trouble(instance string, now time.Time) (bad, others int) {
-	var seen map[string]bool
+// trouble counts the other instances that are confirmed critical or unreachable, by the Machines and by the agent's probes
+// or our own look around, and those that nobody has seen.
+func (h *Healer) trouble(ctx context.Context, instance string, now time.Time) (bad, unseen, others int) {
+	var view map[string]bool
 	if h.opt.Trouble != nil {
-		seen = h.opt.Trouble(now)
+		view = h.opt.Trouble(now)
+	} else if len(h.machines) > policies.StormFloor {
+		view = h.lookAround(ctx)
 	}
 	for name, m := range h.machines {
 		if name == instance {
 			continue
 		}
 		others++
-		if m.inTrouble() || seen[name] {
+		sick, seen := view[name]
+		switch {
+		case sick || m.inTrouble():
 			bad++
+		case !seen:
+			unseen++
 		}
 	}
-	return bad, others
+	return bad, unseen, others
+}
+
+// aroundEvery is how long a look around is believed.
+const aroundEvery = 5 * time.Second
+
+// lookAround probes the whole fleet once, side by side, where no agent does that for us.
+func (h *Healer) lookAround(ctx context.Context) map[string]bool {
+	h.around.Lock()
+	defer h.around.Unlock()
+	h.mu.Lock()
+	view, at := h.view, h.viewed
+	h.mu.Unlock()
+	if time.Since(at) < aroundEvery {
+		return view
+	}
+	view = map[string]bool{}
+	var wg sync.WaitGroup
+	for name, m := range h.machines {
+		wg.Go(func() {
+			sick := m.sick(ctx)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			view[name] = sick
+		})
+	}
+	wg.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.view, h.viewed = view, time.Now()
+	return view
 }
 
 // print writes one console line.

@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,6 @@ type look struct {
 	faults   []fault            // critical, of the newer round
 	agreed   map[string]bool    // fault keys on which both rounds agree, cause included
 	memory   map[string]policies.MemoryDiagnosis
-	estimate map[string]string // by node: how the estimate of its expired keys was made
 	at       time.Time
 }
 
@@ -31,17 +31,31 @@ const lookTimeout = 2 * time.Second
 // probeAll reads every node side by side.
 func (m *Machine) probeAll(ctx context.Context) policies.Group {
 	g := policies.Group{Instance: m.in, Snapshots: make([]policies.Snapshot, len(m.in.Nodes))}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	var wg sync.WaitGroup
-	for i, n := range m.in.Nodes {
-		wg.Go(func() { g.Snapshots[i] = m.probers[n.Name].ProbeDeep(ctx) })
-	}
-	wg.Wait()
+	m.probeInto(ctx, g, Prober.ProbeDeep, m.in.Nodes...)
 	for _, s := range g.Snapshots {
 		m.h.Observe(s)
 	}
 	return g
+}
+
+// probeInto reads the named nodes into their places in the group.
+func (m *Machine) probeInto(ctx context.Context, g policies.Group, read func(Prober, context.Context) policies.Snapshot, nodes ...policies.Node) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, n := range m.in.Nodes {
+		if slices.Contains(nodes, n) {
+			wg.Go(func() { g.Snapshots[i] = read(m.probers[n.Name], ctx) })
+		}
+	}
+	wg.Wait()
+}
+
+// sick reports whether a quick look finds a node that does not answer or a critical fault.
+func (m *Machine) sick(ctx context.Context) bool {
+	g := policies.Group{Instance: m.in, Snapshots: make([]policies.Snapshot, len(m.in.Nodes))}
+	m.probeInto(ctx, g, Prober.Probe, m.in.Nodes...)
+	return slices.ContainsFunc(policies.Evaluate(g, m.pol, nil, time.Now()), func(f policies.Finding) bool { return f.Severity == policies.Critical })
 }
 
 // judge reads the critical faults off a group; open memory incidents stand until they are under the clear level.
@@ -129,15 +143,13 @@ func (m *Machine) confirm(ctx context.Context) look {
 
 // diagnose asks where the memory is, with the estimate of a replica in step where there is one.
 func (m *Machine) diagnose(ctx context.Context, l *look) {
-	l.memory, l.estimate = map[string]policies.MemoryDiagnosis{}, map[string]string{}
+	l.memory = map[string]policies.MemoryDiagnosis{}
 	for i, f := range l.faults {
 		if f.Metric != policies.MetricUsedMemory {
 			continue
 		}
 		s, _ := l.group.Of(f.Node)
-		keys, bytes, method := m.expiredByReplica(ctx, l.group, s)
-		d := policies.DiagnoseMemory(s, m.pol, keys, bytes)
-		d.Method = method
+		d := policies.DiagnoseMemory(s, m.pol, m.estimate(ctx, l.group, s))
 		l.memory[f.Node] = d
 		if d.Known {
 			l.faults[i].Cause = d.Cause
@@ -153,12 +165,46 @@ func (m *Machine) diagnose(ctx context.Context, l *look) {
 // countBudget bounds the count on a replica, so that the evidence is still fresh after it.
 const countBudget = 1500 * time.Millisecond
 
-// expiredByReplica counts the expired keys of a master on a replica of it that is in step: nothing is deleted there, and DBSIZE
-// less the keys that SCAN returns is exact. Unknown without such a replica.
-func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master policies.Snapshot) (keys, bytes policies.Opt[int64], method string) {
-	if master.Volatile().Or(0) == 0 {
-		return policies.Known(int64(0)), policies.Known(int64(0)), "no key has a TTL"
+// An estimate is believed for estimateLeast at first and twice as long after each renewal, up to estimateMost, unless the
+// number of keys with a TTL moved by a tenth: a fault that stands for hours must not scan the replica all the time.
+const (
+	estimateLeast = time.Minute
+	estimateMost  = 10 * time.Minute
+)
+
+type keptEstimate struct {
+	policies.Estimate
+	runID    string
+	volatile int64
+	until    time.Time
+	keep     time.Duration
+}
+
+// estimate counts the expired keys of a master on a replica of it that is in step, or takes the count that is kept.
+func (m *Machine) estimate(ctx context.Context, g policies.Group, master policies.Snapshot) policies.Estimate {
+	vol, now := master.Volatile().Or(0), time.Now()
+	if vol == 0 {
+		return policies.Estimate{Keys: policies.Known(int64(0)), Bytes: policies.Known(int64(0)), Exact: true, Method: "no key has a TTL"}
 	}
+	kept := m.estimates[master.Node]
+	moved := max(vol-kept.volatile, kept.volatile-vol)
+	if kept.runID == master.RunID && now.Before(kept.until) && moved*10 < kept.volatile {
+		return kept.Estimate
+	}
+	e, ok := m.expiredByReplica(ctx, g, master)
+	if ok {
+		keep := estimateLeast
+		if kept.runID == master.RunID {
+			keep = min(2*kept.keep, estimateMost)
+		}
+		m.estimates[master.Node] = keptEstimate{e, master.RunID, vol, now.Add(keep), keep}
+	}
+	return e
+}
+
+// expiredByReplica counts on a replica in step: nothing is deleted there, and DBSIZE less the keys that SCAN returns is exact.
+// Unknown without such a replica.
+func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master policies.Snapshot) (policies.Estimate, bool) {
 	for _, s := range g.Snapshots {
 		r := s.Replication
 		inStep := s.Reach == policies.ReachUp && r.Role == policies.RoleReplica && r.LinkUp.Or(false) &&
@@ -168,16 +214,21 @@ func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master
 		}
 		c, err := m.probers[s.Node].CountLive(ctx, probe.CountOptions{Budget: countBudget})
 		if err != nil {
-			m.log.Warn("expired keys could not be counted", "node", s.Node, "err", err)
+			if ctx.Err() == nil {
+				m.log.Warn("expired keys could not be counted", "node", s.Node, "err", err)
+			}
 			continue
 		}
-		keys = c.Expired()
-		if keys.Known && c.MeanSize.Known {
-			bytes = policies.Known(int64(float64(keys.V) * c.MeanSize.V))
+		e := policies.Estimate{Keys: c.Expired(), Exact: c.Complete, Method: "DBSIZE less the keys alive on " + s.Node}
+		if !c.Complete {
+			e.Method += ", from the part that was counted in " + countBudget.String()
 		}
-		return keys, bytes, "about: DBSIZE less the keys alive on " + s.Node
+		if e.Keys.Known && c.MeanSize.Known {
+			e.Bytes = policies.Known(int64(float64(e.Keys.V) * c.MeanSize.V))
+		}
+		return e, true
 	}
-	return keys, bytes, "not known without acting: no replica in step to count on"
+	return policies.Estimate{Method: "not known without acting: no replica in step to count on"}, false
 }
 
 func wait(ctx context.Context, d time.Duration) error {

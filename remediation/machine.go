@@ -31,6 +31,8 @@ type Machine struct {
 	since     time.Time
 	rtts      map[string]time.Duration // calm round trips, by node
 	blind     map[string]string        // alarms that cannot fire, by node
+
+	estimates map[string]keptEstimate // of expired keys, by master; for the goroutine of the Machine alone
 }
 
 // incident is one open fault with what was decided about it.
@@ -58,7 +60,7 @@ func newMachine(h *Healer, i policies.Instance) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
 		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
-		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{},
+		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
 		m.log.Info("state changed", "from", from, "to", to, "reason", e)
@@ -116,12 +118,13 @@ func (m *Machine) takeClaims() []policies.Metric {
 
 func (m *Machine) run(ctx context.Context) error {
 	m.save()
-	look := time.NewTicker(max(restPace, m.h.opt.Config.Agent.Interval))
+	pace := max(time.Second, m.h.opt.Config.Agent.Interval)
+	look := time.NewTicker(pace)
 	defer look.Stop()
 	settings := time.NewTicker(500 * time.Millisecond)
 	defer settings.Stop()
 	controls := ""
-	var hinted time.Time
+	var hinted, looked time.Time
 	for {
 		var err error
 		select {
@@ -134,9 +137,11 @@ func (m *Machine) run(ctx context.Context) error {
 			}
 			hinted = time.Now()
 			err = m.round(ctx)
+			looked = time.Now()
 		case <-look.C:
-			if m.open() > 0 {
+			if m.watching() || m.open() > 0 && time.Since(looked) >= max(restPace, pace)-pace/2 {
 				err = m.round(ctx)
+				looked = time.Now()
 			}
 		case <-settings.C:
 			if now := m.controls(ctx); now != controls {
@@ -170,6 +175,18 @@ func (m *Machine) open() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.incidents)
+}
+
+// watching reports whether a repair is watched for staying so.
+func (m *Machine) watching() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.incidents {
+		if i.resting == policies.StateCooldown {
+			return true
+		}
+	}
+	return false
 }
 
 // inTrouble reports whether an incident is open that is not repaired.
@@ -328,14 +345,24 @@ func (m *Machine) lookAgain(ctx context.Context, inc *incident) (look, fault, bo
 	return l, fault{}, false
 }
 
+// transient guards come and go with the load of the moment: beside another denial they make no new decision.
+var transient = []policies.Guard{policies.GuardLatency, policies.GuardBusy, policies.GuardConfirmed, policies.GuardTilt, policies.GuardBudget}
+
 // signature is what a decision rests on: while it stays the same, nothing new is said, written or done.
 func signature(f fault, p *policies.Plan) string {
 	if p == nil {
 		return string(f.Cause)
 	}
-	denied := make([]string, len(p.DeniedBy))
-	for i, g := range p.DeniedBy {
-		denied[i] = string(g)
+	var denied, passing []string
+	for _, g := range p.DeniedBy {
+		if slices.Contains(transient, g) {
+			passing = append(passing, string(g))
+		} else {
+			denied = append(denied, string(g))
+		}
+	}
+	if len(denied) == 0 {
+		denied = passing
 	}
 	slices.Sort(denied)
 	return string(f.Cause) + ":" + string(p.Mode) + ":" + strings.Join(denied, ",")
@@ -387,6 +414,9 @@ func (m *Machine) drive(ctx context.Context, path ...event) error {
 
 // refuse writes down and says why nothing is done.
 func (m *Machine) refuse(ctx context.Context, l look, inc *incident, p *policies.Plan) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // what the guards could not read then is no denial
+	}
 	inc.signature = signature(inc.fault, p)
 	if err := m.toPlanning(ctx); err != nil {
 		return err

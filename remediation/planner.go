@@ -18,7 +18,8 @@ type request struct {
 	planned       policies.Snapshot // the target when the plan was made; zero: it is being made now
 	plannedMaster policies.Snapshot // the master it should follow, likewise
 	record        string            // the journal record under way; empty: none
-	hand          bool              // a person asked for live repair by hand
+	byHand        bool              // a person gave the command heal: without live it never goes further than the plan
+	live          bool              // ... with --live --yes
 	allowLost     string            // the node whose own writes a person gives up
 }
 
@@ -102,7 +103,7 @@ func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Actio
 	if r.planned.RunID != "" {
 		f.Planned = r.planned
 	}
-	f.OtherTrouble, f.Others = m.h.trouble(m.in.Name, now)
+	f.OtherTrouble, f.OthersUnknown, f.Others = m.h.trouble(ctx, m.in.Name, now)
 	f.ControlErr = m.readJournal(ctx, &f, r)
 	return f
 }
@@ -118,7 +119,10 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 		return err
 	}
 	f.Mode, f.ModeReason = policies.ModeOf(m.in, f.Action, grants, m.h.opt.DryRun, f.Now)
-	if r.hand && !m.h.opt.DryRun {
+	switch {
+	case r.byHand && !r.live:
+		f.Mode, f.ModeReason = policies.DryRun, "given by hand without --live --yes: nothing is sent; add them"
+	case r.byHand:
 		f.Mode, f.ModeReason = policies.Live, "asked for by hand with --live --yes"
 	}
 	pause, paused, err := j.Paused(ctx, m.in.Name, f.Now)
@@ -160,6 +164,9 @@ func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request)
 	}
 	for _, o := range running {
 		f.Running++
+		if o.Action == f.Action {
+			f.RunningSame++
+		}
 		if o.Expect.Resync == policies.ResyncFull {
 			f.FullResyncs++
 		}

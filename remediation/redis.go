@@ -95,6 +95,23 @@ func (c *conn) Ping(ctx context.Context) error {
 	return err
 }
 
+// RunID is the run id of the server at the other end of this very connection: an address may lead elsewhere than it did
+// for the probes.
+func (c *conn) RunID(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewStringCmd(ctx, "INFO", "server")
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(cmd.Val()) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("INFO server on %s: no run_id", c.node)
+}
+
 // ScanTime reads INFO commandstats.
 func (c *conn) ScanTime(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -122,6 +139,12 @@ func (c *conn) Role(ctx context.Context) (string, error) {
 		return fmt.Sprint("master ", reply[1]), nil
 	}
 	return "", fmt.Errorf("ROLE on %s: an answer of another form", c.node)
+}
+
+// refused reports whether the server answered with an error: then the command was not carried out.
+func refused(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
 }
 
 // unsupported reports whether the server refused the command for good: renamed, forbidden, cluster mode. It never counts as a failure.
@@ -181,12 +204,13 @@ func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
-// recorder collects the commands of one action. The calls of a sweep are summed into one record a DB.
+// recorder takes each command of one action as it is sent. The calls of a sweep are summed, into one record a DB.
 type recorder struct {
-	mu      sync.Mutex
-	records []policies.CommandRecord
-	db      string                       // the DB that the sweep's SCANs go to
-	each    func(policies.CommandRecord) // told of each command that is not summed; may be nil
+	each func(policies.CommandRecord) // told of each command that is not summed, in order
+
+	mu   sync.Mutex
+	sums []policies.CommandRecord
+	db   bool // a DB was selected since the newest sum
 }
 
 func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, took time.Duration) {
@@ -202,27 +226,24 @@ func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, to
 	case "ROLE", "INFO":
 		return // reads only
 	case "SELECT":
-		r.db = args[1]
+		r.db = true
 	case "SCAN":
 		r.sum(rec, err)
 		return
 	}
-	r.records = append(r.records, rec)
-	if r.each != nil {
-		r.each(rec)
-	}
+	r.each(rec)
 }
 
 // sum adds a SCAN to the record of its DB. The caller holds r.mu.
 func (r *recorder) sum(rec policies.CommandRecord, err error) {
-	last := len(r.records) - 1
-	if last < 0 || r.records[last].Args[0] != "SCAN" {
+	if r.db || len(r.sums) == 0 {
+		r.db = false
 		rec.Args = []string{"SCAN", "cursor", "COUNT", "n"}
 		rec.Count, rec.Longest = 1, rec.TookS
-		r.records = append(r.records, rec)
+		r.sums = append(r.sums, rec)
 		return
 	}
-	s := &r.records[last]
+	s := &r.sums[len(r.sums)-1]
 	s.Count++
 	s.Took += rec.Took
 	s.TookS += rec.TookS
@@ -232,10 +253,11 @@ func (r *recorder) sum(rec policies.CommandRecord, err error) {
 	}
 }
 
-func (r *recorder) all() []policies.CommandRecord {
+// summed is the sums, which were not handed on yet.
+func (r *recorder) summed() []policies.CommandRecord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.records)
+	return slices.Clone(r.sums)
 }
 
 // reply is what the server said, without key names.

@@ -53,6 +53,7 @@ type Prober struct {
 	set   settings
 	slow  slowSeen
 	names *resolver
+	under atomic.Pointer[session] // the session of the newest probe
 	ended atomic.Bool
 }
 
@@ -108,6 +109,11 @@ func (p *Prober) run(ctx context.Context, deep bool) policies.Snapshot {
 	ctx, cancel := context.WithTimeout(ctx, p.opt.Timeout)
 	defer cancel()
 	snap.At = time.Now()
+	defer context.AfterFunc(ctx, func() {
+		if s := p.under.Load(); s != nil && context.Cause(ctx) != context.DeadlineExceeded {
+			s.interrupt()
+		}
+	})()
 	if err := p.read(ctx, &snap, deep); err != nil {
 		p.unreadable(&snap, err)
 	}

@@ -144,7 +144,7 @@ func tlsText(err *tlsError) string {
 func replyText(reach policies.Reach, err error) string {
 	switch reach {
 	case policies.ReachAuth:
-		return err.Error() + " (check the instance's username and password, and its ACL with: dcshealer acl)"
+		return err.Error() + " (check the instance's username and password, and the user's ACL rules: README.md lists what a probe needs)"
 	case policies.ReachBusy:
 		return "it is in a script past its time limit, nothing else passes: " + err.Error()
 	}

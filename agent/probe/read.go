@@ -43,6 +43,7 @@ func (p *Prober) connectAndInfo(ctx context.Context) (info, time.Duration, error
 		p.hangUp()
 	}
 	p.s = p.open(false)
+	p.under.Store(p.s)
 	p.whole = false
 	return p.info(ctx)
 }

@@ -28,6 +28,7 @@ type session struct {
 	stage   atomic.Int32
 	mu      sync.Mutex // guards what follows
 	dialed  bool
+	raw     net.Conn  // once dialed
 	readyAt time.Time // when the handshake was done
 }
 
@@ -50,7 +51,9 @@ func (p *Prober) open(scan bool) *session {
 			if !s.first() {
 				return nil, errOver
 			}
-			return p.dial(ctx, network, addr, &s.stage)
+			conn, err := p.dial(ctx, network, addr, &s.stage)
+			s.keep(conn)
+			return conn, err
 		},
 		OnConnect:             s.greet,
 		PoolSize:              1,
@@ -102,6 +105,21 @@ func (s *session) since(start time.Time) time.Duration {
 		start = s.readyAt
 	}
 	return time.Since(start)
+}
+
+func (s *session) keep(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raw = conn
+}
+
+// interrupt ends a read under way: a context that is cancelled does not by itself.
+func (s *session) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw != nil {
+		_ = s.raw.SetDeadline(time.Now())
+	}
 }
 
 // close ends the connection. Its error says nothing that a probe could use.

@@ -11,7 +11,7 @@ import (
 )
 
 // settingNames are asked one by one: before 7.0 CONFIG GET takes one pattern.
-var settingNames = []string{"maxclients", "slowlog-log-slower-than", "masterauth", "masteruser", "lazyfree-lazy-expire"}
+var settingNames = []string{"maxclients", "slowlog-log-slower-than", "masterauth", "masteruser", "lazyfree-lazy-expire", "replica-read-only"}
 
 // settings are the answers of CONFIG GET for one run of a server. The password of masterauth is never kept: only whether it is set.
 type settings struct {
@@ -23,6 +23,7 @@ type settings struct {
 	masterAuthSet  policies.Opt[bool]
 	masterUser     policies.Opt[string]
 	lazyfreeExpire policies.Opt[string]
+	replicaRO      policies.Opt[bool]
 }
 
 func (s settings) stale(runID string, now time.Time) bool {
@@ -67,6 +68,8 @@ func (s *settings) take(name, value string) {
 		s.masterUser = policies.Known(value)
 	case "lazyfree-lazy-expire":
 		s.lazyfreeExpire = policies.Known(value)
+	case "replica-read-only":
+		s.replicaRO = policies.Known(value == "yes")
 	}
 }
 
@@ -82,6 +85,9 @@ func (s settings) fill(snap *policies.Snapshot) {
 		snap.Clients.Max = s.maxClients
 	}
 	snap.MasterAuthSet, snap.MasterUser, snap.LazyfreeExpire = s.masterAuthSet, s.masterUser, s.lazyfreeExpire
+	if !snap.Replication.ReadOnly.Known {
+		snap.Replication.ReadOnly = s.replicaRO // INFO of a master does not say what it was as a replica
+	}
 	snap.Slowlog.LimitKnown = s.slowerThan.Known
 	snap.Slowlog.Blind = s.slowerThan.Known && s.slowerThan.V < 0
 }

@@ -9,10 +9,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"dcshealer/agent/probe"
+	"dcshealer/policies"
 )
 
 // version is set by the build (-ldflags -X main.version=...).
@@ -48,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exit.code
 	}
 	text := err.Error()
-	if !strings.Contains(text, "\n") { // several faults stand one a line, each naming its file
+	if fault := (policies.FieldError{}); !errors.As(err, &fault) { // which names its file
 		text = "dcshealer: " + text
 	}
 	fmt.Fprintln(stderr, text)

@@ -57,7 +57,16 @@ func (p *parts) start(name string, run func(ctx context.Context) error) {
 
 // onStop adds something to be closed at its turn.
 func (p *parts) onStop(name string, closer func() error) {
-	p.list = append(p.list, part{name: name, stop: func(context.Context) error { return closer() }})
+	p.list = append(p.list, part{name: name, stop: func(limit context.Context) error {
+		done := make(chan error, 1)
+		go func() { done <- closer() }()
+		select {
+		case err := <-done:
+			return err
+		case <-limit.Done():
+			return errors.New("did not close in time")
+		}
+	}})
 }
 
 // stop ends all in reverse order of their start under one deadline; one that fails does not keep the others.

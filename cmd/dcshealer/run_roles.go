@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"dcshealer/agent"
@@ -21,7 +22,7 @@ import (
 type healing struct {
 	healer  *remediation.Healer
 	journal *journal.Journal
-	agent   *agent.Agent // of this process; nil without that role
+	agent   atomic.Pointer[agent.Agent] // of this process; nil without that role, and until it starts
 }
 
 func (s *service) openHealer(ctx context.Context) error {
@@ -42,16 +43,20 @@ func (s *service) openHealer(ctx context.Context) error {
 	}
 	s.parts.onStop("healer probers", func() error { closeProbers(); return nil })
 	s.heal = &healing{journal: j}
-	s.heal.healer = remediation.New(remediation.Options{
+	o := remediation.Options{
 		Config: s.cfg, Probers: probers, Journal: j, DryRun: s.flags.dryRun, Lines: s.lines, Log: s.log,
 		Operator: op, Trigger: policies.TriggerAlarm, NewID: newID,
 		Trouble: func(now time.Time) map[string]bool {
-			if s.heal.agent == nil {
-				return nil
+			if a := s.heal.agent.Load(); a != nil {
+				return a.Critical(now)
 			}
-			return s.heal.agent.Critical(now)
+			return nil // nobody has been seen yet
 		},
-	})
+	}
+	if !s.has("agent") {
+		o.Trouble = nil // nobody watches the fleet for us
+	}
+	s.heal.healer = remediation.New(o)
 	return nil
 }
 
@@ -177,7 +182,7 @@ func (s *service) startAgent() error {
 		return err
 	}
 	if s.heal != nil {
-		s.heal.agent = a
+		s.heal.agent.Store(a)
 	}
 	s.parts.start("agent", func(ctx context.Context) error {
 		err := a.Run(ctx)

@@ -40,8 +40,9 @@ type Verify struct {
 	Replica, Master func(ctx context.Context) policies.Snapshot
 	ReplicaNode     policies.Node
 	MasterNode      policies.Node
-	Every           time.Duration // between two looks; 0: 100 ms
-	Stall           time.Duration // no progress for so long is a failure; 0: 30 s
+	Before          policies.Snapshot // the master at the last look before the command
+	Every           time.Duration     // between two looks; 0: 100 ms
+	Stall           time.Duration     // no progress for so long is a failure; 0: 30 s
 }
 
 // Proof is what a verification saw last.
@@ -69,10 +70,13 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		// The replica is read before its master, or its lag could come out negative.
 		p := Proof{Replica: v.Replica(ctx)}
 		p.Master = v.Master(ctx)
-		p.Why = Attached(p.Replica, p.Master)
+		p.Why = v.Attached(p.Replica, p.Master)
 		p.Attached, p.LinkUpAfter = p.Why == "", time.Since(start)
 		if p.Attached {
 			return p, nil
+		}
+		if n := v.copies(p.Master); n >= loopCopies {
+			return p, fmt.Errorf("%s is in a full-resync loop: %s began %d full copies and the link never came up; raise client-output-buffer-limit replica on %s", v.ReplicaNode.Name, v.MasterNode.Name, n, v.MasterNode.Name)
 		}
 		if mark := progress(p.Replica, p.Master); mark != seen {
 			moved, seen = time.Now(), mark
@@ -88,9 +92,22 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 	}
 }
 
-// Attached returns "" when the replica is in step with the master, or what is missing.
-func Attached(x, m policies.Snapshot) string {
+// loopCopies full copies without a link mean that each is cut off and begun again.
+const loopCopies = 4
+
+// copies is how many full copies the master began since the command; 0 when that is not known.
+func (v Verify) copies(m policies.Snapshot) int64 {
+	a, b := v.Before.Stats.SyncFull, m.Stats.SyncFull
+	if v.Before.RunID != m.RunID || !a.Known || !b.Known {
+		return 0
+	}
+	return b.V - a.V
+}
+
+// Attached returns "" when the replica is in step with its master, or what is missing.
+func (v Verify) Attached(x, m policies.Snapshot) string {
 	r := x.Replication
+	peer := v.MasterNode.Peer()
 	switch {
 	case x.Reach != policies.ReachUp:
 		return fmt.Sprintf("the replica cannot be read (%s)", x.Reach)
@@ -100,6 +117,8 @@ func Attached(x, m policies.Snapshot) string {
 		return "the master is no longer a master"
 	case r.Role != policies.RoleReplica:
 		return "the node is still a master"
+	case !strings.EqualFold(r.MasterHost, peer.Host) || r.MasterPort != peer.Port:
+		return fmt.Sprintf("it follows %s:%d", r.MasterHost, r.MasterPort)
 	case !r.LinkUp.Or(false):
 		return "the link is down, state " + r.LinkState
 	case r.ReplID.None() || r.ReplID != m.Replication.ReplID:

@@ -57,10 +57,12 @@ func TestSend(t *testing.T) {
 
 const id = policies.ReplID("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 
+var masterNode = policies.Node{Name: "dcs-master-01", Address: policies.Address{Host: "10.0.0.11", Port: 6379}}
+
 // step is a replica in step and its master.
 func step() (x, m policies.Snapshot) {
 	x = policies.Snapshot{Node: "x", Reach: policies.ReachUp, Replication: policies.Replication{Role: policies.RoleReplica, ReplID: id,
-		LinkUp: policies.Known(true), LinkState: "connected", SyncInProgress: policies.Known(false)}}
+		MasterHost: masterNode.Address.Host, MasterPort: masterNode.Address.Port, LinkUp: policies.Known(true), LinkState: "connected", SyncInProgress: policies.Known(false)}}
 	m = policies.Snapshot{Node: "m", Reach: policies.ReachUp, Replication: policies.Replication{Role: policies.RoleMaster, ReplID: id,
 		Replicas: []policies.ReplicaLine{{Host: "10.0.0.12", Port: 6379, State: "online"}}}}
 	return x, m
@@ -81,6 +83,7 @@ func TestAttached(t *testing.T) {
 		"the role is unknown":         {func(x, _ *policies.Snapshot) { x.Replication.Role = "" }, "still a master"},
 		"the link is down":            {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Known(false) }, "link is down"},
 		"the link is unknown":         {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Opt[bool]{} }, "link is down"},
+		"it follows another":          {func(x, _ *policies.Snapshot) { x.Replication.MasterPort = 1 }, "it follows 10.0.0.11:1"},
 		"another history":             {func(x, _ *policies.Snapshot) { x.Replication.ReplID = "b" }, "ids differ"},
 		"no history":                  {func(x, m *policies.Snapshot) { x.Replication.ReplID, m.Replication.ReplID = "", "" }, "ids differ"},
 		"the master lists nobody":     {func(_, m *policies.Snapshot) { m.Replication.Replicas = nil }, "does not list it"},
@@ -89,7 +92,7 @@ func TestAttached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x, m := step()
 			c.change(&x, &m)
-			if got := Attached(x, m); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			if got := (Verify{MasterNode: masterNode}).Attached(x, m); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("missing %q, want %q", got, c.want)
 			}
 		})
@@ -111,7 +114,7 @@ func verify(of func(since time.Duration, x, m *policies.Snapshot)) Verify {
 			of(time.Since(start), &x, &m)
 			return m
 		},
-		ReplicaNode: policies.Node{Name: "dcs-slave-01"}, MasterNode: policies.Node{Name: "dcs-master-01"}, Stall: time.Second,
+		ReplicaNode: policies.Node{Name: "dcs-slave-01"}, MasterNode: masterNode, Stall: time.Second,
 	}
 }
 
@@ -194,6 +197,25 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 		p, err := verify(func(_ time.Duration, x, _ *policies.Snapshot) { down(x) }).Run(ctx)
 		if !errors.Is(err, context.DeadlineExceeded) || p.Why == "" || p.Attached {
 			t.Errorf("proof %+v, error %v; want the end of the context and what is missing", p, err)
+		}
+	})
+}
+
+func TestVerifyEndsAFullResyncLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := verify(func(since time.Duration, x, m *policies.Snapshot) {
+			down(x)
+			x.Replication.SyncLeftBytes = policies.Known(int64(since)) // it moves all the time
+			m.Stats.SyncFull = policies.Known(int64(since / (10 * time.Second)))
+		})
+		v.Before.Stats.SyncFull = policies.Known(int64(0))
+		start := time.Now()
+		p, err := v.Run(t.Context())
+		if err == nil || p.Attached || !strings.Contains(err.Error(), "full-resync loop") || !strings.Contains(err.Error(), "client-output-buffer-limit replica on dcs-master-01") {
+			t.Errorf("proof %+v, error %v", p, err)
+		}
+		if took := time.Since(start); took < 40*time.Second || took > 41*time.Second {
+			t.Errorf("took %s, want it to end with the fourth copy", took)
 		}
 	})
 }
