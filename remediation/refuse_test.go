@@ -45,6 +45,16 @@ func TestWhatIsRefused(t *testing.T) {
 			m.restart()
 			m.fill(0, 50, 10, 0)
 		}, policies.CausePromoted, []policies.Guard{policies.GuardMasterSafe, policies.GuardLineage}},
+		"master flushed and written to again: the detached replica holds the last copy": {func(_ *testing.T, _ *rig, m, x *server) {
+			x.promote()
+			m.do("FLUSHALL")
+			m.fill(0, 1, 10, 0)
+		}, policies.CausePromoted, []policies.Guard{policies.GuardNoLostWrites}},
+		"replica that was writable before it was promoted": {func(_ *testing.T, _ *rig, m, x *server) {
+			x.do("CONFIG", "SET", "replica-read-only", "no")
+			x.do("SET", "only-here", "1")
+			x.promote()
+		}, policies.CausePromoted, []policies.Guard{policies.GuardNoLostWrites}},
 		"two masters that never met": {func(_ *testing.T, _ *rig, _, x *server) {
 			x.restart()
 			x.fill(0, 90, 10, 0)
