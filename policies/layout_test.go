@@ -15,12 +15,16 @@ import (
 
 const module = "dcshealer/"
 
+// testServers is for tests alone: any of them may import it, and no other code.
+const testServers = "agent/probe/redistest"
+
 // houseRules says what of the module each folder may import, itself and what is below it left out where not named.
 // A folder that is not listed is an error, so that a new one has to be given its place here.
 var houseRules = map[string][]string{
 	"policies":             {},
 	"agent":                {"policies", "agent/probe"},
 	"agent/probe":          {"policies"},
+	testServers:            {"policies"},
 	"agent/bus":            {"policies"},
 	"agent/observer":       {"policies", "agent/archive"},
 	"agent/archive":        {"policies"},
@@ -44,7 +48,7 @@ var outside = []struct {
 	{"sigs.k8s.io/yaml", []string{"cmd/dcshealer"}},
 	{"github.com/robfig/cron", []string{"cmd/dcshealer"}},
 	// cmd only reads URLs and builds the demo with it; reads go through agent/probe, writes through remediation/redis.go.
-	{"github.com/redis/go-redis", []string{"agent/probe", "agent/bus", "remediation/redis.go", "cmd/dcshealer"}},
+	{"github.com/redis/go-redis", []string{"agent/probe", testServers, "agent/bus", "remediation/redis.go", "cmd/dcshealer"}},
 	{"github.com/looplab/fsm", []string{"remediation"}},
 	{"github.com/sony/gobreaker", []string{"remediation", "remediation/journal"}},
 }
@@ -138,7 +142,7 @@ func TestAgentAndRemediationMeetOnlyInCmd(t *testing.T) {
 		for _, imp := range allowed {
 			crosses := strings.HasPrefix(dir, "agent") && strings.HasPrefix(imp, "remediation") ||
 				strings.HasPrefix(dir, "remediation") && strings.HasPrefix(imp, "agent") && imp != "agent/probe"
-			if crosses || strings.HasPrefix(imp, "cmd") {
+			if crosses || strings.HasPrefix(imp, "cmd") || imp == testServers {
 				t.Errorf("the rule of %s allows %s", dir, imp)
 			}
 		}
@@ -148,6 +152,24 @@ func TestAgentAndRemediationMeetOnlyInCmd(t *testing.T) {
 		if len(strayImports(dir, []string{"fmt", module + imp})) != 1 {
 			t.Errorf("%s importing %s is not found", dir, imp)
 		}
+	}
+}
+
+func TestWhatServesTestsStaysInTests(t *testing.T) {
+	users := 0
+	for _, s := range sources(t, parser.ImportsOnly) {
+		uses := slices.Contains(s.imports(), module+testServers)
+		switch {
+		case s.test() && uses:
+			users++
+		case uses:
+			t.Errorf("%s imports %s, which is for tests only", s.path, testServers)
+		case !s.test() && s.dir() != testServers && slices.Contains(s.imports(), "testing"):
+			t.Errorf("%s imports testing, as no other code than tests and %s may", s.path, testServers)
+		}
+	}
+	if users == 0 {
+		t.Errorf("no test imports %s: the test is blind", testServers)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -133,7 +134,7 @@ func TestAReplicaThatFollowsAnotherIsPutBack(t *testing.T) {
 			x.follow(other)
 			eventually(t, "the replica holds the other master's data", func() bool { return x.keys(0) == 7 })
 		},
-		"a dead port": func(t *testing.T, x *server) { x.do("REPLICAOF", "127.0.0.1", freePort(t)) },
+		"a dead port": func(t *testing.T, x *server) { x.do("REPLICAOF", "127.0.0.1", redistest.FreePort(t)) },
 		"itself":      func(_ *testing.T, x *server) { x.do("REPLICAOF", x.addr.Host, x.addr.Port) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,157 +1,48 @@
 package remediation
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
-	"net"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
-// patience bounds every wait of these tests: the machine may be busy with others.
-const patience = 20 * time.Second
-
-// eventually polls to a deadline.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
+	redistest.Eventually(t, what, holds)
 }
 
-// A server is a real redis-server on a free port of 127.0.0.1, ended with the test by its pid.
+// A server is a redistest.Server with what these tests do to it and want of it.
 type server struct {
+	*redistest.Server
 	t    testing.TB
 	addr policies.Address
-	args []string
-	cmd  *exec.Cmd
-	log  *bytes.Buffer
 	c    *redis.Client // the test's own, which may write
 }
 
-// startServer starts redis-server with extra arguments. A machine without one skips, loudly; DCSHEALER_TEST_REQUIRE=1 makes that an error.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		const text = "NOT TESTED: redis-server is not on PATH; install it (apt-get install redis-server)"
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
-	for range 5 { // a free port may be taken before the server has it
-		s := &server{t: t, addr: policies.Address{Host: "127.0.0.1", Port: freePort(t)}, args: args}
-		if s.start(bin) {
-			s.c = s.client("", passwordOf(args))
-			t.Cleanup(s.kill)
-			return s
-		}
-		s.kill()
-	}
-	t.Fatal("no redis-server came up")
-	return nil
+	s := redistest.Start(t, append([]string{"--enable-debug-command", "local"}, args...)...)
+	return &server{s, t, s.Addr, s.C}
 }
 
-func passwordOf(args []string) string {
-	if i := slices.Index(args, "--requirepass"); i >= 0 {
-		return args[i+1]
-	}
-	return ""
-}
-
-func (s *server) start(bin string) bool {
-	base := []string{"--port", strconv.Itoa(s.addr.Port), "--bind", "127.0.0.1", "--dir", s.t.TempDir(), "--save", "", "--appendonly", "no",
-		"--repl-diskless-sync-delay", "0", "--enable-debug-command", "local"}
-	s.log = &bytes.Buffer{}
-	s.cmd = exec.Command(bin, append(base, s.args...)...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if c, err := net.Dial("tcp", s.addr.String()); err == nil {
-			c.Close()
-			return s.cmd.Process.Signal(syscall.Signal(0)) == nil
-		}
-	}
-	return false
-}
-
-// kill ends the process; more than once does nothing.
-func (s *server) kill() {
-	_ = s.cmd.Process.Signal(syscall.SIGCONT)
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-}
-
-// restart starts another process, without data, on the same port.
-func (s *server) restart() {
-	s.t.Helper()
-	s.kill()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil || !s.start(bin) {
-		s.t.Fatalf("redis-server did not come up again on %s: %v", s.addr, err)
-	}
-	eventually(s.t, "the restarted server answers", func() bool { return s.c.Ping(context.Background()).Err() == nil })
-}
-
-// hang stops the process: the kernel goes on accepting connections. kill wakes it first.
-func (s *server) hang() {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *server) client(user, password string) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: s.addr.String(), Username: user, Password: password, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ReadTimeout: patience})
-	s.t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func (s *server) do(args ...any) any {
-	s.t.Helper()
-	v, err := s.c.Do(context.Background(), args...).Result()
-	if err != nil {
-		s.t.Fatalf("%v: %v", args, err)
-	}
-	return v
-}
-
-// info is the fields of one INFO section; empty when the server does not answer.
-func (s *server) info(section string) map[string]string {
-	out := map[string]string{}
-	for line := range strings.Lines(s.c.Info(context.Background(), section).Val()) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			out[k] = v
-		}
-	}
-	return out
-}
-
-func (s *server) number(section, field string) int64 {
-	s.t.Helper()
-	n, err := strconv.ParseInt(s.info(section)[field], 10, 64)
-	if err != nil {
-		s.t.Fatalf("INFO %s: %s: %v", section, field, err)
-	}
-	return n
-}
+func (s *server) kill()                                 { s.Kill() }
+func (s *server) restart()                              { s.t.Helper(); s.Restart() }
+func (s *server) hang()                                 { s.t.Helper(); s.Hang() }
+func (s *server) do(args ...any) any                    { s.t.Helper(); return s.Do(args...) }
+func (s *server) info(section string) map[string]string { return s.Info(section) }
+func (s *server) number(section, field string) int64    { s.t.Helper(); return s.Number(section, field) }
+func (s *server) calls() map[string]int                 { return s.CommandCalls() }
+func (s *server) linkUp() bool                          { return s.LinkUp() }
 
 // fill writes n keys of size bytes into a DB; ttl 0: without one.
 func (s *server) fill(db, n, size int, ttl time.Duration) {
@@ -209,24 +100,6 @@ func (s *server) keys(db int) int64 {
 	return n
 }
 
-// calls is the server's own count of the commands it was sent since reset, the refused ones included.
-func (s *server) calls() map[string]int {
-	out := map[string]int{}
-	for k, v := range s.info("commandstats") {
-		name, ok := strings.CutPrefix(k, "cmdstat_")
-		if !ok {
-			continue
-		}
-		for part := range strings.SplitSeq(v, ",") {
-			if field, n, _ := strings.Cut(part, "="); field == "calls" || field == "rejected_calls" {
-				i, _ := strconv.Atoi(n)
-				out[name] += i
-			}
-		}
-	}
-	return out
-}
-
 // harmless are the commands that change nothing anywhere, those that the servers send each other, and the test's own.
 var harmless = []string{"info", "role", "dbsize", "ping", "hello", "auth", "select", "config|get", "client|list", "client|id", "client|setname",
 	"slowlog|get", "slowlog|len", "latency|latest", "command|info", "command|count", "memory|usage",
@@ -276,8 +149,6 @@ func untouched(t *testing.T, servers ...*server) (check func()) {
 	}
 }
 
-func (s *server) linkUp() bool { return s.info("replication")["master_link_status"] == "up" }
-
 func (s *server) follow(m *server) {
 	s.t.Helper()
 	s.do("REPLICAOF", m.addr.Host, m.addr.Port)
@@ -295,14 +166,4 @@ func pair(t testing.TB, args ...string) (m, x *server) {
 	x.follow(m)
 	eventually(t, "the replica holds all keys", func() bool { return x.keys(0) == 100 })
 	return m, x
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -20,7 +21,7 @@ func TestAFullServerTakesTheAlarmButNotTheStreamEntry(t *testing.T) {
 			t.Fatalf("%d receivers, %v; want 1 and no error", n, err)
 		}
 	}
-	eventually(t, "all arrive", func() bool { return len(reader.got()) == 3 })
+	redistest.Eventually(t, "all arrive", func() bool { return len(reader.got()) == 3 })
 	if b.StreamFaults()["OOM"] != 3 || log.count("alarm not added to the stream") != 1 {
 		t.Errorf("counted %v, want 3 OOM and one log line:\n%s", b.StreamFaults(), &log)
 	}
@@ -43,7 +44,7 @@ func TestABusUserWithoutStreamRightsStillPublishesAndReads(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "both arrive", func() bool { return len(reader.got()) == 2 })
+	redistest.Eventually(t, "both arrive", func() bool { return len(reader.got()) == 2 })
 	if b.StreamFaults()["NOPERM"] != 3 || log.count("cause=NOPERM") != 2 { // two writes and one read; a line for each sort
 		t.Errorf("counted %v:\n%s", b.StreamFaults(), &log)
 	}
@@ -96,7 +97,7 @@ func TestAURLIsNeverShown(t *testing.T) {
 }
 
 func TestADeadBusFailsInTime(t *testing.T) {
-	b := newBus(t, policies.Secret(fmt.Sprintf("redis://127.0.0.1:%d", freePort(t))), nil)
+	b := newBus(t, policies.Secret(fmt.Sprintf("redis://127.0.0.1:%d", redistest.FreePort(t))), nil)
 	started := time.Now()
 	if err := b.Publish(t.Context(), testAlarm(1)); err == nil || !strings.Contains(err.Error(), b.Addr()) {
 		t.Errorf("%v, want an error that names the bus", err)

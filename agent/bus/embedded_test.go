@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -40,13 +41,13 @@ func TestEmbeddedBusCarriesABurst(t *testing.T) {
 		}
 	}
 	for name, r := range map[string]*reader{"people": people, "archive": archive} {
-		eventually(t, name+" gets all", func() bool { return len(r.got()) == n })
+		redistest.Eventually(t, name+" gets all", func() bool { return len(r.got()) == n })
 		if !slices.Equal(r.seqs(), upTo(n)) {
 			t.Errorf("%s: out of order", name)
 		}
 	}
 	late := startReader(t, b, policies.Topics{All: true, History: true}, nil)
-	eventually(t, "a late archive gets all from the stream", func() bool { return len(late.got()) == n })
+	redistest.Eventually(t, "a late archive gets all from the stream", func() bool { return len(late.got()) == n })
 }
 
 func TestEmbeddedBusServesOutsideClients(t *testing.T) {
@@ -86,7 +87,7 @@ func TestRedisCLIPublishesOnAnEmbeddedBus(t *testing.T) {
 	if err != nil || strings.TrimSpace(string(out)) != "1" {
 		t.Fatalf("redis-cli: %s, %v", out, err)
 	}
-	eventually(t, "the alarm arrives", func() bool { g := reader.got(); return len(g) == 1 && g[0].Msg == "from outside" })
+	redistest.Eventually(t, "the alarm arrives", func() bool { g := reader.got(); return len(g) == 1 && g[0].Msg == "from outside" })
 }
 
 // A subscriber that stops reading must neither stop the others nor stay for ever.
@@ -105,12 +106,12 @@ func TestASubscriberThatStopsReadingIsCutOff(t *testing.T) {
 	}
 	c := redis.NewClient(&redis.Options{Addr: e.Addr()})
 	defer c.Close()
-	eventually(t, "the stuck client is subscribed", func() bool {
+	redistest.Eventually(t, "the stuck client is subscribed", func() bool {
 		return c.PubSubNumSub(t.Context(), "redis:monitor:critical").Val()["redis:monitor:critical"] == 2
 	})
 	payload := bytes.Repeat([]byte("x"), 1<<20)
 	sent := 0
-	eventually(t, "it is cut off", func() bool {
+	redistest.Eventually(t, "it is cut off", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		sent++
@@ -126,7 +127,7 @@ func TestASubscriberThatStopsReadingIsCutOff(t *testing.T) {
 	if _, err := b.Send(t.Context(), testAlarm(1)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the others still get alarms", func() bool { return len(reader.got()) == 1 })
+	redistest.Eventually(t, "the others still get alarms", func() bool { return len(reader.got()) == 1 })
 }
 
 // Each of these makes a bare miniredis panic, hang or take gigabytes.
@@ -188,7 +189,7 @@ func TestEmbeddedBusEndsWithItsClients(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the reader notices", func() bool { return !reader.sub.Connected() })
+	redistest.Eventually(t, "the reader notices", func() bool { return !reader.sub.Connected() })
 	if _, err := net.Dial("tcp", e.Addr()); err == nil {
 		t.Error("it still listens")
 	}

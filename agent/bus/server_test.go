@@ -4,18 +4,15 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -29,87 +26,17 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// testServer is a real redis-server on a free port of the loopback.
-type testServer struct {
-	t    *testing.T
-	port int
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-}
+// testServer is a redistest.Server as a bus.
+type testServer struct{ *redistest.Server }
 
-func startServer(t *testing.T, args ...string) *testServer {
+func startServer(t *testing.T, args ...string) testServer {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal("no redis-server on PATH, and DCSHEALER_TEST_REQUIRE=1")
-		}
-		t.Skip("SKIPPED, NOT TESTED: no redis-server on PATH")
-	}
-	s := &testServer{t: t, port: freePort(t), dir: t.TempDir(), args: args}
-	s.start()
-	t.Cleanup(s.kill)
-	return s
+	return testServer{redistest.Start(t, args...)}
 }
 
-func (s *testServer) start() {
-	s.t.Helper()
-	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no"}, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	c := s.client()
-	defer c.Close()
-	eventually(s.t, "redis-server answers", func() bool {
-		err := c.Ping(context.Background()).Err()
-		return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
-	})
-}
-
-// kill is kill -9.
-func (s *testServer) kill() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGCONT)
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-		s.cmd = nil
-	}
-}
-
-func (s *testServer) signal(sig os.Signal) {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *testServer) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
-
-func (s *testServer) client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: s.addr(), Protocol: 2, DisableIdentity: true, DialerRetries: 1, MaxRetries: -1})
-}
-
-func (s *testServer) url() policies.Secret { return policies.Secret("redis://" + s.addr()) }
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
-}
+func (s testServer) addr() string          { return s.Addr.String() }
+func (s testServer) client() *redis.Client { return s.Client() }
+func (s testServer) url() policies.Secret  { return policies.Secret("redis://" + s.addr()) }
 
 // logBuffer keeps what was logged.
 type logBuffer struct {

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -47,18 +47,18 @@ func TestNothingIsLostOverAKilledServer(t *testing.T) {
 		}
 	}
 	publish(1, 300)
-	eventually(t, "the first alarms arrive", func() bool { return len(reader.got()) == 300 })
-	server.kill()
+	redistest.Eventually(t, "the first alarms arrive", func() bool { return len(reader.got()) == 300 })
+	server.Kill()
 	started := time.Now()
 	publish(301, 600)
 	if took := time.Since(started); took > time.Second {
 		t.Errorf("publishing to a dead bus took %v", took)
 	}
-	eventually(t, "both notice", func() bool { return p.state.lost() && !reader.sub.Connected() })
-	server.start()
-	eventually(t, "the alarms of the outage arrive", func() bool { return len(reader.got()) >= 600 })
+	redistest.Eventually(t, "both notice", func() bool { return p.state.lost() && !reader.sub.Connected() })
+	server.Restart()
+	redistest.Eventually(t, "the alarms of the outage arrive", func() bool { return len(reader.got()) >= 600 })
 	publish(601, 700)
-	eventually(t, "later alarms arrive", func() bool { return len(reader.got()) >= 700 })
+	redistest.Eventually(t, "later alarms arrive", func() bool { return len(reader.got()) >= 700 })
 	if got := reader.seqs(); !slices.Equal(got, upTo(700)) {
 		t.Errorf("got %v, want 1 to 700 in order, each once", got)
 	}
@@ -89,25 +89,25 @@ func TestAReaderThatWasAwayCatchesUpFromTheStream(t *testing.T) {
 	reader := startReader(t, b, critical, nil)
 	reader.awaitReady(t)
 	send(2)
-	eventually(t, "alarm 2", func() bool { return len(reader.got()) == 1 })
+	redistest.Eventually(t, "alarm 2", func() bool { return len(reader.got()) == 1 })
 	admin := server.client()
 	defer admin.Close()
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "default", "resetchannels").Err(); err != nil { // cuts it off, and keeps it off
 		t.Fatal(err)
 	}
-	eventually(t, "the reader is off", func() bool { return !reader.sub.Connected() })
+	redistest.Eventually(t, "the reader is off", func() bool { return !reader.sub.Connected() })
 	admin2 := server.client()
 	defer admin2.Close()
-	eventually(t, "alarms published meanwhile are refused", func() bool {
+	redistest.Eventually(t, "alarms published meanwhile are refused", func() bool {
 		_, err := b.Send(context.Background(), testAlarm(3))
 		return errorIs(err, "NOPERM")
 	})
 	if err := admin2.Do(t.Context(), "ACL", "SETUSER", "default", "&*").Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "alarm 3 from the stream", func() bool { return len(reader.got()) == 2 })
+	redistest.Eventually(t, "alarm 3 from the stream", func() bool { return len(reader.got()) == 2 })
 	send(4)
-	eventually(t, "alarm 4", func() bool { return len(reader.got()) == 3 })
+	redistest.Eventually(t, "alarm 4", func() bool { return len(reader.got()) == 3 })
 	if got := reader.seqs(); !slices.Equal(got, []int64{2, 3, 4}) {
 		t.Errorf("got %v, want 2, 3, 4", got)
 	}
@@ -122,7 +122,7 @@ func TestHistoryComesFirstWhereWanted(t *testing.T) {
 		}
 	}
 	reader := startReader(t, b, policies.Topics{All: true, History: true}, nil)
-	eventually(t, "all of the history", func() bool { return len(reader.got()) == 1200 })
+	redistest.Eventually(t, "all of the history", func() bool { return len(reader.got()) == 1200 })
 	if got := reader.seqs(); !slices.Equal(got, upTo(1200)) {
 		t.Errorf("got %v, want 1 to 1200", got)
 	}
@@ -139,14 +139,14 @@ func TestAStoppedServerIsNoticed(t *testing.T) {
 	if !reader.sub.Connected() {
 		t.Fatal("a quiet bus was taken for a dead one")
 	}
-	server.signal(syscall.SIGSTOP)
-	eventually(t, "the reader notices", func() bool { return !reader.sub.Connected() })
-	server.signal(syscall.SIGCONT)
-	eventually(t, "the reader is back", func() bool { return reader.sub.Connected() })
+	server.Hang()
+	redistest.Eventually(t, "the reader notices", func() bool { return !reader.sub.Connected() })
+	server.Resume()
+	redistest.Eventually(t, "the reader is back", func() bool { return reader.sub.Connected() })
 	if _, err := b.Send(t.Context(), testAlarm(1)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the alarm arrives", func() bool { return len(reader.got()) == 1 })
+	redistest.Eventually(t, "the alarm arrives", func() bool { return len(reader.got()) == 1 })
 	if usualTiming.dead+usualTiming.tick > 10*time.Second {
 		t.Errorf("%+v notices after more than 10 s", usualTiming)
 	}
@@ -180,7 +180,7 @@ func TestMalformedBurst(t *testing.T) {
 	c.Publish(t.Context(), "redis:monitor:canary", `{"instance":"x","metric":"canary"}`)
 	c.Publish(t.Context(), "redis:monitor:elsewhere", `{"instance":"x"}`)
 	for name, r := range map[string]*reader{"people": people, "archive": archive} {
-		eventually(t, name+" gets every real alarm", func() bool { return len(r.got()) == real })
+		redistest.Eventually(t, name+" gets every real alarm", func() bool { return len(r.got()) == real })
 		if got := r.seqs(); !slices.Equal(got, upTo(real)) {
 			t.Errorf("%s: got %v", name, got)
 		}
@@ -188,7 +188,7 @@ func TestMalformedBurst(t *testing.T) {
 			t.Errorf("%s dropped %d", name, r.sub.Dropped())
 		}
 	}
-	eventually(t, "the stray channel is counted", func() bool { return archive.dec.Malformed()[policies.MalformedChannel] == 1 })
+	redistest.Eventually(t, "the stray channel is counted", func() bool { return archive.dec.Malformed()[policies.MalformedChannel] == 1 })
 	var sum int64
 	counts := people.dec.Malformed()
 	for kind, n := range counts {
@@ -218,7 +218,7 @@ func TestASlowConsumerLosesCountedMessagesAndNeverTheConnection(t *testing.T) {
 			t.Fatalf("alarm %d: %d receivers, %v", i, n, err)
 		}
 	}
-	eventually(t, "all that does not fit is counted", func() bool { return sub.Dropped() == sent-100 })
+	redistest.Eventually(t, "all that does not fit is counted", func() bool { return sub.Dropped() == sent-100 })
 	batch := sub.Batch(ctx, sent, 0)
 	first, _ := policies.DecodeAlarm(batch[0].Payload)
 	if len(batch) != 100 || first.Seq != sent-99 {
@@ -227,7 +227,7 @@ func TestASlowConsumerLosesCountedMessagesAndNeverTheConnection(t *testing.T) {
 	if _, err := b.Send(ctx, testAlarm(sent+1)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the end of the spell is logged", func() bool { return log.count(`msg="the queue has room again"`) == 1 })
+	redistest.Eventually(t, "the end of the spell is logged", func() bool { return log.count(`msg="the queue has room again"`) == 1 })
 	if log.count("messages dropped") != 1 || log.count("dropped=4900") != 1 {
 		t.Errorf("want one line for the spell and its sum:\n%s", &log)
 	}
@@ -253,7 +253,7 @@ func TestARefusedSubscriptionIsTriedAgain(t *testing.T) {
 	var log logBuffer
 	b := newBus(t, policies.Secret("redis://limited:pw@"+server.addr()), log.logger())
 	reader := startReader(t, b, critical, nil)
-	eventually(t, "the refusal is logged", func() bool { return log.count("cause=NOPERM") == 1 })
+	redistest.Eventually(t, "the refusal is logged", func() bool { return log.count("cause=NOPERM") == 1 })
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "limited", "&redis:monitor:*").Err(); err != nil {
 		t.Fatal(err)
 	}

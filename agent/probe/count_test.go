@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -39,7 +40,7 @@ func TestCountLiveIsExactOnAReplica(t *testing.T) {
 	x := replicaOf(t, m)
 	fillStale(t, m, 3000, 1200)
 	p := x.prober()
-	eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](8400) })
+	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](8400) })
 	got, err := p.CountLive(t.Context(), CountOptions{Batch: 200})
 	if err != nil {
 		t.Fatal(err)
@@ -73,12 +74,12 @@ func TestCountLiveStopsAtAPromotion(t *testing.T) {
 	x := replicaOf(t, m, "--enable-debug-command", "local")
 	fillStale(t, m, 20000, 2000)
 	p := x.prober()
-	eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](44000) })
+	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](44000) })
 	admin := x.admin()
 	x.do(admin, "debug", "set-active-expire", "0")
 	done := make(chan error, 1)
 	go func() { _, err := p.CountLive(t.Context(), CountOptions{Batch: 10}); done <- err }()
-	eventually(t, "the count has begun", func() bool {
+	redistest.Eventually(t, "the count has begun", func() bool {
 		in := parseInfo(admin.Info(context.Background(), "commandstats").Val())
 		return in.fields["cmdstat_scan"] != ""
 	})
@@ -97,7 +98,7 @@ func TestCountLiveWithinABudget(t *testing.T) {
 	x := replicaOf(t, m)
 	fillStale(t, m, 30000, 30000)
 	p := x.prober()
-	eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](120000) })
+	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](120000) })
 	got, err := p.CountLive(t.Context(), CountOptions{Batch: 50, Budget: 150 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +131,7 @@ func TestCountLiveWithANarrowACL(t *testing.T) {
 	fillStale(t, m, 100, 50)
 	x.do(x.admin(), "acl", "setuser", "healer", "on", ">pw", "+info", "+role", "+dbsize", "+select", "+scan")
 	p := x.prober(func(o *Options) { o.Username, o.Password = "healer", "pw" })
-	eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](300) })
+	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](300) })
 	got, err := p.CountLive(t.Context(), CountOptions{})
 	if err != nil || got.Expired() != policies.Known[int64](100) || got.MeanSize.Known {
 		t.Errorf("got %+v, %v", got, err)

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -78,7 +78,7 @@ func TestProbeWithPassword(t *testing.T) {
 	if got.Reach != policies.ReachAuth || !strings.Contains(got.Err, "WRONGPASS") || strings.Contains(got.Err, "s3cret") {
 		t.Errorf("wrong password: %s (%s)", got.Reach, got.Err)
 	}
-	admin := s.admin("right")
+	admin := s.admin()
 	s.do(admin, "acl", "setuser", "narrow", "on", ">pw", "+ping", "+role")
 	if got := with("narrow", "pw"); got.Reach != policies.ReachAuth || !strings.Contains(got.Err, "NOPERM") {
 		t.Errorf("no right to INFO: %s (%s)", got.Reach, got.Err)
@@ -104,7 +104,7 @@ func TestProbeAtMaxClients(t *testing.T) {
 		}
 		defer c.Close()
 	}
-	eventually(t, "the third client is counted", func() bool {
+	redistest.Eventually(t, "the third client is counted", func() bool {
 		return p.Probe(t.Context()).Clients.Connected == policies.Known[int64](3)
 	})
 	for range 50 {
@@ -123,7 +123,7 @@ func TestProbeOfAGoneServer(t *testing.T) {
 	if got := p.Probe(t.Context()); got.Reach != policies.ReachUp {
 		t.Fatalf("%s (%s)", got.Reach, got.Err)
 	}
-	s.stop()
+	s.Kill()
 	for range 3 { // the error of an earlier try is not taken for a later one
 		if got := p.Probe(t.Context()); got.Reach != policies.ReachRefused || got.Version != "" || got.Replication.Role != "" {
 			t.Errorf("%s (%s), version %q", got.Reach, got.Err, got.Version)
@@ -164,7 +164,7 @@ func TestProbeOfAStoppedProcess(t *testing.T) {
 	if got := p.Probe(t.Context()); got.Reach != policies.ReachUp {
 		t.Fatalf("%s (%s)", got.Reach, got.Err)
 	}
-	s.signal(syscall.SIGSTOP)
+	s.Hang()
 	for range 2 { // over the connection at hand, then over a new one
 		start := time.Now()
 		got := p.Probe(t.Context())
@@ -172,8 +172,8 @@ func TestProbeOfAStoppedProcess(t *testing.T) {
 			t.Errorf("%s (%s) after %v, want %s after 200ms", got.Reach, got.Err, took, policies.ReachHung)
 		}
 	}
-	s.signal(syscall.SIGCONT)
-	eventually(t, "it is up again", func() bool { return p.Probe(t.Context()).Reach == policies.ReachUp })
+	s.Resume()
+	redistest.Eventually(t, "it is up again", func() bool { return p.Probe(t.Context()).Reach == policies.ReachUp })
 }
 
 // One Prober, many callers: they take turns, and one who stops waiting is told so.
@@ -193,12 +193,12 @@ func TestProbesTakeTurns(t *testing.T) {
 	if n := s.do(s.admin(), "client", "list"); strings.Count(n.(string), "name="+clientName) != 1 {
 		t.Errorf("connections of the prober: %v", n)
 	}
-	s.signal(syscall.SIGSTOP)
+	s.Hang()
 	first := make(chan policies.Snapshot, 1)
 	go func() { first <- p.Probe(t.Context()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	eventually(t, "the first has its turn", func() bool { return len(p.turn) == 0 })
+	redistest.Eventually(t, "the first has its turn", func() bool { return len(p.turn) == 0 })
 	if got := p.Probe(ctx); got.Reach.Answers() || !strings.Contains(got.Err, "waiting") {
 		t.Errorf("the one who waits: %s (%s)", got.Reach, got.Err)
 	}
@@ -214,7 +214,7 @@ func TestProbeOfABusyServer(t *testing.T) {
 	admin := s.admin()
 	done := make(chan error, 1)
 	go func() { done <- admin.Eval(context.Background(), "while true do end", nil).Err() }()
-	eventually(t, "BUSY", func() bool { return p.Probe(t.Context()).Reach == policies.ReachBusy })
+	redistest.Eventually(t, "BUSY", func() bool { return p.Probe(t.Context()).Reach == policies.ReachBusy })
 	s.do(s.admin(), "script", "kill")
 	<-done
 	if got := p.Probe(t.Context()); got.Reach != policies.ReachUp {
@@ -228,7 +228,7 @@ func TestProbeOfALoadingServer(t *testing.T) {
 	admin := s.admin()
 	s.do(admin, "debug", "populate", 20000, "k", 100)
 	s.do(admin, "save")
-	s.stop()
+	s.Kill()
 	s = startServer(t, "--dir", dir, "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
 	got := s.prober().ProbeDeep(t.Context())
 	if got.Reach != policies.ReachLoading || got.Loading != policies.Known(true) || got.RunID == "" || got.Replication.Role != policies.RoleMaster {
@@ -273,7 +273,7 @@ func TestProbeSlowlog(t *testing.T) {
 // A probe leaves an expired key alone and sends nothing but what is listed.
 func TestProbesSendOnlyWhatIsListed(t *testing.T) {
 	s := startServer(t, "--enable-debug-command", "local", "--requirepass", "pw")
-	admin := s.admin("pw")
+	admin := s.admin()
 	s.do(admin, "debug", "set-active-expire", "0")
 	s.do(admin, "set", "gone", "v", "px", "1")
 	s.do(admin, "config", "resetstat")
@@ -304,7 +304,7 @@ func TestClosedProber(t *testing.T) {
 	if got := p.Probe(t.Context()); got.Reach.Answers() || !strings.Contains(got.Err, "closed") {
 		t.Errorf("%s (%s)", got.Reach, got.Err)
 	}
-	eventually(t, "the connection is gone", func() bool {
+	redistest.Eventually(t, "the connection is gone", func() bool {
 		return !strings.Contains(s.do(s.admin(), "client", "list").(string), clientName)
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -48,7 +49,7 @@ func selfSigned(t *testing.T) (cert, key string) {
 
 func TestProbeOverTLS(t *testing.T) {
 	cert, key := selfSigned(t)
-	port := freePort(t)
+	port := redistest.FreePort(t)
 	s := startServer(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
 	probe := func(port int, files *policies.TLS) policies.Snapshot {
 		cfg, err := TLSConfig(files)

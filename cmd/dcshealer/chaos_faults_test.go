@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/client"
 	tc "github.com/testcontainers/testcontainers-go"
 	tcexec "github.com/testcontainers/testcontainers-go/exec"
+
+	"dcshealer/agent/probe/redistest"
 )
 
 // What is done to a fleet. A node that is away cannot be asked until it is back.
@@ -110,7 +112,7 @@ func (f *chaosFleet) cut(t *testing.T, name, peer string) (mend func()) {
 func (f *chaosFleet) needNetTools(t *testing.T) {
 	t.Helper()
 	if _, err := f.lab.cli.ImageInspect(t.Context(), chaosNetTools); err != nil {
-		f.lab.skipOrFail(t, fmt.Sprintf("no image %s (%v): run .ci/setup image", chaosNetTools, err))
+		redistest.Missing(t, fmt.Sprintf("no image %s (%v): run .ci/setup image", chaosNetTools, err))
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 	tc "github.com/testcontainers/testcontainers-go"
 	tclog "github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/wait"
+
+	"dcshealer/agent/probe/redistest"
 )
 
 const (
@@ -55,21 +57,12 @@ func newChaosLab(t *testing.T) *chaosLab {
 	}
 	l.subnets.Store(int32(os.Getpid()))
 	if err := l.connect(t.Context()); err != nil {
-		l.skipOrFail(t, fmt.Sprintf("no container engine answers (%v): run .ci/setup engine", err))
+		redistest.Missing(t, fmt.Sprintf("no container engine answers (%v): run .ci/setup engine", err))
 	}
 	t.Cleanup(func() { _ = l.cli.Close() })
 	l.readVersion(t)
 	l.buildOperator(t)
 	return l
-}
-
-// skipOrFail skips, loudly; where the build promises what is missing it is an error.
-func (l *chaosLab) skipOrFail(t *testing.T, missing string) {
-	t.Helper()
-	if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-		t.Fatal(missing)
-	}
-	t.Skip("SKIPPED: " + missing)
 }
 
 // chaosEnvironment sets what .ci/test would, where it was not: with an engine on this host ports are published on the

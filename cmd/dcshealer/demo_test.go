@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -33,10 +34,7 @@ func needServer(t *testing.T) {
 		t.Skip("plays the whole demo")
 	}
 	if _, err := findServerProgram(t.Context()); err != nil {
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED, NOT TESTED: ", err)
+		redistest.Missing(t, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -182,7 +183,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	p.stopsWell(sigterm)
 	f.stateFiles(outputs)
 	outputs["stdout of run"], outputs["stderr of run"], outputs["arguments"] = p.stdout.String(), p.stderr.String(), string(cmdline)
-	_, out, errOut := command(t, "publish", "-c", file, "--severity", "notice", "--instance", "one", "--metric", "m", "--bus", "redis://:"+baitPassword+"@127.0.0.1:"+strconv.Itoa(unusedPort(t)))
+	_, out, errOut := command(t, "publish", "-c", file, "--severity", "notice", "--instance", "one", "--metric", "m", "--bus", "redis://:"+baitPassword+"@127.0.0.1:"+strconv.Itoa(redistest.FreePort(t)))
 	outputs["publish to a dead bus"] = out + errOut
 	for name, text := range outputs {
 		for _, bait := range []string{"bait-password", "bait-key"} {

@@ -3,11 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,148 +12,41 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"dcshealer/agent/probe/redistest"
 )
 
-// server is a real redis-server on a free port of 127.0.0.1.
+// server is a redistest.Server with what these tests do to it.
 type server struct {
-	t    *testing.T
-	port int
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-	c    *redis.Client // the test's own
+	*redistest.Server
+	t *testing.T
+	c *redis.Client // the test's own
 }
 
-// startServer starts one with further arguments; it ends with the test.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal("redis-server is not on PATH: install it (apt-get install redis-server)")
-		}
-		t.Skip("SKIPPED, NOT TESTED: redis-server is not on PATH; install it (apt-get install redis-server)")
-	}
-	for range 5 { // another process may take the port before the server does
-		s := &server{t: t, port: unusedPort(t), dir: t.TempDir(), args: args}
-		if s.launch() {
-			t.Cleanup(s.end)
-			return s
-		}
-	}
-	t.Fatal("redis-server does not start")
-	return nil
+	s := redistest.Start(t, append([]string{"--enable-debug-command", "yes"}, args...)...)
+	return &server{s, t, s.C}
 }
 
 // startReplica starts a replica of m and waits for the link.
 func startReplica(t *testing.T, m *server, args ...string) *server {
 	t.Helper()
-	r := startServer(t, append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(m.port)}, args...)...)
+	r := startServer(t, append([]string{"--replicaof", m.Addr.Host + " " + strconv.Itoa(m.Addr.Port)}, args...)...)
 	until(t, "the replica is linked", r.linked)
 	return r
 }
 
-// unusedPort is a port that nobody listens on now.
-func unusedPort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func (s *server) launch() bool {
-	s.t.Helper()
-	s.cmd = exec.Command("redis-server", append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
-		"--appendonly", "no", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes", "--daemonize", "no"}, s.args...)...)
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.c = redis.NewClient(&redis.Options{Addr: s.addr(), Protocol: 2, DisableIdentity: true, Password: s.password(), ReadTimeout: 30 * time.Second,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
-	for range 500 {
-		switch s.info("process_id") {
-		case strconv.Itoa(s.cmd.Process.Pid):
-			return true
-		case "":
-			time.Sleep(10 * time.Millisecond)
-		default: // somebody else's server
-			s.end()
-			return false
-		}
-	}
-	s.end()
-	return false
-}
-
-func (s *server) password() string {
-	for i, a := range s.args {
-		if a == "--requirepass" {
-			return s.args[i+1]
-		}
-	}
-	return ""
-}
-
-func (s *server) addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
-func (s *server) url() string  { return "redis://" + s.addr() }
-
-// end kills the process, also a stopped one; kill -9 is what a crash is.
-func (s *server) end() {
-	_ = s.c.Close()
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-}
-
-func (s *server) signal(sig syscall.Signal) {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// relaunch starts it again on its port, empty.
-func (s *server) relaunch() {
-	s.t.Helper()
-	if !s.launch() {
-		s.t.Fatalf("redis-server does not start again on port %d", s.port)
-	}
-}
-
-// do sends a command that has to succeed.
-func (s *server) do(args ...any) any {
-	s.t.Helper()
-	v, err := s.c.Do(context.Background(), args...).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		s.t.Fatalf("%v: %v", args, err)
-	}
-	return v
-}
+func (s *server) addr() string              { return s.Addr.String() }
+func (s *server) url() string               { return "redis://" + s.addr() }
+func (s *server) end()                      { s.Kill() }
+func (s *server) relaunch()                 { s.t.Helper(); s.Restart() }
+func (s *server) signal(sig syscall.Signal) { s.t.Helper(); s.Signal(sig) }
+func (s *server) do(args ...any) any        { s.t.Helper(); return s.Do(args...) }
 
 // info is one field of INFO; empty where it is missing or the server does not answer.
-func (s *server) info(field string) string {
-	text, err := s.c.Info(context.Background(), "everything").Result()
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(text) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), field+":"); ok {
-			return v
-		}
-	}
-	return ""
-}
-
-func (s *server) number(field string) int64 {
-	s.t.Helper()
-	n, err := strconv.ParseInt(s.info(field), 10, 64)
-	if err != nil {
-		s.t.Fatalf("INFO %s of %s: %v", field, s.addr(), err)
-	}
-	return n
-}
+func (s *server) info(field string) string  { return s.Info("everything")[field] }
+func (s *server) number(field string) int64 { s.t.Helper(); return s.Number("everything", field) }
 
 // linked reports a replica in step with its master.
 func (s *server) linked() bool {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,46 +20,14 @@ import (
 
 	"dcshealer/agent/archive"
 	"dcshealer/agent/bus"
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
-// busServer is a real redis-server on a free port of the loopback; it ends with the test.
+// busServer is the URL of a real redis-server that ends with the test.
 func busServer(t *testing.T) (url string) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal("no redis-server on PATH, and DCSHEALER_TEST_REQUIRE=1")
-		}
-		t.Skip("SKIPPED, NOT TESTED: no redis-server on PATH")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
-	server := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "no")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	waitUntil(t, "redis-server listens", func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-	return "redis://127.0.0.1:" + port
-}
-
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
+	return "redis://" + redistest.Start(t).Addr.String()
 }
 
 // textBuffer is an output that is read while it is written.
@@ -165,7 +132,7 @@ func TestEachRolePrintsTheSampleCycleByteForByte(t *testing.T) {
 	outs, stops := map[string]*textBuffer{}, map[string]func(){}
 	for role := range sampleLines {
 		outs[role], stops[role] = observing(t, role, "--bus", url)
-		waitUntil(t, role+" is subscribed", func() bool { return strings.Count(outs[role].String(), "\n") == 1 })
+		redistest.Eventually(t, role+" is subscribed", func() bool { return strings.Count(outs[role].String(), "\n") == 1 })
 	}
 	for _, a := range sampleCycle {
 		out, err := exec.Command("redis-cli", "-u", url, "PUBLISH", "redis:monitor:"+a[0], a[1]).CombinedOutput()
@@ -174,7 +141,7 @@ func TestEachRolePrintsTheSampleCycleByteForByte(t *testing.T) {
 		}
 	}
 	for role, want := range sampleLines {
-		waitUntil(t, role+" prints all", func() bool { return strings.Count(outs[role].String(), "\n") >= strings.Count(want, "\n") })
+		redistest.Eventually(t, role+" prints all", func() bool { return strings.Count(outs[role].String(), "\n") >= strings.Count(want, "\n") })
 		stops[role]()
 		if got := outs[role].String(); got != want {
 			t.Errorf("%s printed\n%s\nwant\n%s", role, got, want)
@@ -230,7 +197,7 @@ func TestPublishReachesEveryRoleAndALateArchiver(t *testing.T) {
 	t.Chdir(t.TempDir())
 	url := busServer(t)
 	dba, _ := observing(t, "dba", "--bus", url)
-	waitUntil(t, "the dba is subscribed", func() bool { return strings.Contains(dba.String(), "subscribed") })
+	redistest.Eventually(t, "the dba is subscribed", func() bool { return strings.Contains(dba.String(), "subscribed") })
 	out, _ := okCommand(t, "publish", "--bus", url, "--severity", "critical", "--instance", "dcs-prod-01", "--metric", "replication_status",
 		"--value", "down", "--slave", "dcs-slave-01", "--msg", "link \x1b[31mdown", "-o", "json")
 	var p published
@@ -241,14 +208,14 @@ func TestPublishReachesEveryRoleAndALateArchiver(t *testing.T) {
 	if err != nil || a.ID != p.ID || a.Value != policies.Text("down") || a.At.IsZero() || !strings.HasPrefix(a.Source, "publish@") || a.Slave != "dcs-slave-01" {
 		t.Errorf("%+v, %v", a, err)
 	}
-	waitUntil(t, "the dba prints it", func() bool { return strings.Contains(dba.String(), "!!! dcs-prod-01 | link down\n") })
+	redistest.Eventually(t, "the dba prints it", func() bool { return strings.Contains(dba.String(), "!!! dcs-prod-01 | link down\n") })
 	text, _ := okCommand(t, "publish", "--bus", url, "--severity", "notice", "--instance", "i", "--metric", "m", "--value", "1.50", "--msg", "t")
 	if id, tail, _ := strings.Cut(strings.TrimPrefix(text, "published "), " "); len(id) != 26 || tail != "to redis:monitor:notice, 0 subscribers\n" {
 		t.Errorf("printed %q", text)
 	}
 	for range 2 { // the second run finds everything kept
 		archiver, stop := observing(t, "archiver", "--bus", url, "--state-dir", "arch")
-		waitUntil(t, "the archiver is subscribed", func() bool { return strings.Contains(archiver.String(), "subscribed") })
+		redistest.Eventually(t, "the archiver is subscribed", func() bool { return strings.Contains(archiver.String(), "subscribed") })
 		stop()
 	}
 	list, _ := okCommand(t, "alarms", "list", "--state-dir", "arch", "-o", "json")

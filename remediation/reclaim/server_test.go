@@ -3,17 +3,14 @@ package reclaim
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"dcshealer/agent/probe"
+	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
@@ -22,64 +19,28 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const patience = 20 * time.Second
-
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
-}
-
-// A server is a real redis-server on a free port, ended with the test by its pid. Its own expiry cycle is off.
+// A server is a redistest.Server with a prober. Its own expiry cycle is off.
 type server struct {
-	t    testing.TB
-	addr policies.Address
-	c    *redis.Client
-	p    *probe.Prober
+	*redistest.Server
+	t testing.TB
+	p *probe.Prober
 }
 
 func startServer(t testing.TB) *server {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		const text = "NOT TESTED: redis-server is not on PATH; install it (apt-get install redis-server)"
-		if os.Getenv("DCSHEALER_TEST_REQUIRE") == "1" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command(bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--enable-debug-command", "local")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	s := &server{t: t, addr: policies.Address{Host: "127.0.0.1", Port: port}}
-	s.c = redis.NewClient(&redis.Options{Addr: s.addr.String(), Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1, ReadTimeout: patience})
-	t.Cleanup(func() { s.c.Close() })
-	eventually(t, "redis-server answers", func() bool { return s.c.Ping(context.Background()).Err() == nil })
+	s := &server{Server: redistest.Start(t, "--enable-debug-command", "local"), t: t}
+	s.C = s.oneConnection() // SELECT holds for what follows
 	s.do("DEBUG", "SET-ACTIVE-EXPIRE", "0")
-	s.p = probe.New(probe.Options{Instance: "dcs-test-01", Node: policies.Node{Name: "node-01", Address: s.addr}})
+	s.p = probe.New(probe.Options{Instance: "dcs-test-01", Node: policies.Node{Name: "node-01", Address: s.Addr}})
 	t.Cleanup(func() { s.p.Close() })
 	return s
 }
 
-func (s *server) do(args ...any) any {
-	s.t.Helper()
-	v, err := s.c.Do(context.Background(), args...).Result()
-	if err != nil {
-		s.t.Fatalf("%v: %v", args, err)
-	}
-	return v
+func (s *server) oneConnection() *redis.Client {
+	return s.Client(func(o *redis.Options) { o.PoolSize = 1 })
 }
+
+func (s *server) do(args ...any) any { s.t.Helper(); return s.Do(args...) }
 
 // fill writes n keys into a DB; ttl 0: without one.
 func (s *server) fill(db, n int, ttl time.Duration) {
@@ -101,19 +62,7 @@ func (s *server) keys(db int) int {
 	return int(s.do("DBSIZE").(int64))
 }
 
-func (s *server) field(section, name string) int64 {
-	s.t.Helper()
-	for line := range strings.Lines(s.c.Info(context.Background(), section).Val()) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err == nil {
-				return n
-			}
-		}
-	}
-	s.t.Fatalf("INFO %s has no number %s", section, name)
-	return 0
-}
+func (s *server) field(section, name string) int64 { s.t.Helper(); return s.Number(section, name) }
 
 // writer is a Conn of the test's own: one connection, plain commands.
 type writer struct{ c *redis.Conn }
@@ -121,9 +70,8 @@ type writer struct{ c *redis.Conn }
 var _ Conn = writer{}
 
 func (s *server) writer() writer {
-	client := redis.NewClient(&redis.Options{Addr: s.addr.String(), Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1})
-	c := client.Conn()
-	s.t.Cleanup(func() { c.Close(); client.Close() })
+	c := s.oneConnection().Conn()
+	s.t.Cleanup(func() { c.Close() })
 	return writer{c}
 }
 

@@ -391,7 +391,7 @@ func TestAServerThatGoesAwayEndsTheSweep(t *testing.T) {
 	w.Pace.CallP99, w.Pace.Duty = time.Nanosecond, 5
 	look := w.Look
 	w.Look = func(ctx context.Context) policies.Snapshot {
-		s.c.Do(ctx, "SHUTDOWN", "NOSAVE") // the answer is a closed connection
+		s.C.Do(ctx, "SHUTDOWN", "NOSAVE") // the answer is a closed connection
 		return look(ctx)
 	}
 	r, err := w.Run(t.Context(), s.p.Probe(t.Context()))
