@@ -63,7 +63,7 @@ func (r *rules) agent(a AgentConfig) {
 }
 
 func (r *rules) budget(b Budget) {
-	r.check(b.ConcurrentActions >= 1, "budget.concurrent_actions", b.ConcurrentActions, "at least 1 (pause stops all actions)")
+	r.check(b.ConcurrentActions >= 1, "budget.concurrent_actions", b.ConcurrentActions, "at least 1 (run --dry-run sends nothing at all)")
 	r.check(b.FullResyncs >= 1, "budget.full_resyncs", b.FullResyncs, "at least 1 (full_resync: deny in a policy forbids them)")
 	r.check(b.Storm >= 1 && b.Storm <= 100, "budget.storm", b.Storm, "from 1% to 100%")
 }

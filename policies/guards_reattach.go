@@ -3,6 +3,7 @@ package policies
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ReattachFacts is what the guards of reattach-replica need: fresh probes of the replica X and the master M it should
@@ -81,6 +82,8 @@ func (f ReattachFacts) masterSafe() Verdict {
 		return deny("the master %s cannot be reached (%s): %s", name, m.Reach, m.Err)
 	case m.Replication.Role != RoleMaster:
 		return deny("%s is not a master but a %s", name, cmpOr(string(m.Replication.Role), "node of unknown role"))
+	case f.translated() != "":
+		return deny("%s: set peer_address of %s in the config to what %s has to dial; a wrong one can lead to another server, whose data would replace that of %s", f.translated(), name, f.XNode.Name, f.XNode.Name)
 	case !m.Loading.Known || m.Loading.V:
 		return hold("%s is loading its data set, or does not say", name)
 	case !m.Cluster.Known || m.Cluster.V:
@@ -94,6 +97,24 @@ func (f ReattachFacts) masterSafe() Verdict {
 			f.OldM.At.UTC().Format("2006-01-02 15:04:05"), mk.V, f.OldM.Keys, f.XNode.Name, xk.V)
 	}
 	return allow("%s is a master with %d keys, not loading; %s holds %d", name, mk.V, f.XNode.Name, xk.V)
+}
+
+// translated says why the address at which we reach the master may lead elsewhere from the replica (a port map, a tunnel);
+// empty: nothing speaks for that, or the config names the peer address.
+func (f ReattachFacts) translated() string {
+	other := func(n Node, s Snapshot) bool {
+		return f.Instance.TLS == nil && s.TCPPort.Or(0) != 0 && s.TCPPort.V != n.Address.Port
+	}
+	loopback := f.MNode.Address.Host == "localhost" || f.MNode.Address.Host == "::1" || strings.HasPrefix(f.MNode.Address.Host, "127.")
+	switch {
+	case !f.MNode.PeerAddress.IsZero():
+		return ""
+	case other(f.MNode, f.M):
+		return fmt.Sprintf("we reach %s at %s and the server itself listens on port %d", f.MNode.Name, f.MNode.Address, f.M.TCPPort.V)
+	case loopback && other(f.XNode, f.X):
+		return fmt.Sprintf("we reach %s at %s, a loopback address, and %s is not where its own port says", f.MNode.Name, f.MNode.Address, f.XNode.Name)
+	}
+	return ""
 }
 
 // lineage: X must be a branch of M's history that M has reached, or hold nothing but a copy of another live master.
@@ -155,8 +176,8 @@ func (f ReattachFacts) ownWrites() Verdict {
 	// A master that was flushed or lost most of its keys has gone on with the same history: only the counts tell that the
 	// detached replica holds the last copy.
 	copyOfAnother := x.Role == RoleReplica && !KinshipOf(x, f.M.Replication).Related
-	if f.Predicted != ResyncPartial && !copyOfAnother && mk.Or(0) > 0 && ClearlyFewer(mk.V, xk.Or(0)) {
-		return deny("%s holds %s keys and the master %s only %s: a full copy would delete what the master no longer has%s", f.XNode.Name, xk, f.MNode.Name, mk, lift)
+	if !copyOfAnother && mk.Or(0) > 0 && ClearlyFewer(mk.V, xk.Or(0)) {
+		return deny("%s holds %s keys and the master %s only %s: following it would delete what the master no longer has%s", f.XNode.Name, xk, f.MNode.Name, mk, lift)
 	}
 	if x.Role == RoleReplica {
 		switch {

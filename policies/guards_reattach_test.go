@@ -109,13 +109,13 @@ func TestReattachKeepsData(t *testing.T) {
 		{"keys of the master not known", promotedTrio, func(tr *trio) { tr.m.KeyspaceKnown = false }, nil, "master-safe", "node-m"},
 		{"keys of the replica not known", promotedTrio, func(tr *trio) { tr.x.KeyspaceKnown = false }, nil, "master-safe", "node-x"},
 		{"master lost its history and most keys", strayTrio, func(tr *trio) { tr.m.DBs[0].Keys = 1 },
-			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histM, fullTo+1, 500) }, "master-safe", "node-m lost its history"},
+			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histM, fullTo+1, 500) }, "master-safe no-lost-writes", "node-m lost its history"},
 		{"master came back empty to an empty replica, and held keys before", promotedTrio, func(tr *trio) { tr.m.DBs, tr.x.DBs = nil, nil },
 			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histE, fullTo, 500) }, "master-safe", "node-m lost its history"},
 		{"master lost its history and kept its keys", strayTrio, nil,
 			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histE, fullTo, 500) }, "", ""},
-		{"master has fewer keys by its own history: they were deleted", strayTrio, func(tr *trio) { tr.m.DBs[0].Keys = 1 },
-			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histM, fullTo, 500) }, "", ""},
+		{"master has fewer keys by its own history: deleted or flushed, a person decides", strayTrio, func(tr *trio) { tr.m.DBs[0].Keys = 1 },
+			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histM, fullTo, 500) }, "no-lost-writes", "node-x holds 500 keys"},
 
 		// the replica itself
 		{"replica is loading: its keys are still coming", promotedTrio, func(tr *trio) { tr.x.Reach, tr.x.Loading = ReachLoading, Known(true) }, nil, "busy?|capability?|identity?|master-safe?", "node-x"},
@@ -187,6 +187,10 @@ func TestReattachKeepsData(t *testing.T) {
 		{"of the flushed master's history on a dead port, and a full copy to come", strayTrio, func(tr *trio) {
 			tr.m.DBs, tr.m.Replication.BacklogActive = []DB{{0, 1, 0}}, Known(false)
 		}, nil, "no-lost-writes", "node-x holds 500 keys"},
+		{"of the flushed master's history on a dead port: a partial resync replays the flush", strayTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 1, 0}} }, nil, "no-lost-writes", "node-x holds 500 keys"},
+		{"the master is reached through a port map and no peer address is set", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6380) }, nil, "master-safe", "set peer_address of node-m"},
+		{"the server's own port is the configured one", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6379) }, nil, "", ""},
+		{"the port is not told (TLS only)", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(0) }, nil, "", ""},
 		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 450, 0}} }, nil, "", ""},
 		{"writable replica, partial resync keeps its keys", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "", ""},
 		{"writable replica, a full copy would delete them", copyTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only"},

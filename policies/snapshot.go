@@ -39,8 +39,9 @@ type Snapshot struct {
 	Err      string // what was met, for a person, when Reach is not ReachUp
 
 	RunID          string
-	Version        string // of the product: Valkey's own, not the redis_version it claims
-	Product        string // "redis" or "valkey"
+	TCPPort        Opt[int] // where the server itself listens; 0: TLS only
+	Version        string   // of the product: Valkey's own, not the redis_version it claims
+	Product        string   // "redis" or "valkey"
 	Cluster        Opt[bool]
 	UptimeSeconds  Opt[int64]
 	Loading        Opt[bool]

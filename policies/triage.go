@@ -187,6 +187,8 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 		return Triage{}, false // PSYNC is renamed on the master: the lag is unknown, nothing else is wrong
 	case !r.LinkUp.Or(false) && lacksPassword(g, x, m): // sync_in_progress flickers while it is turned away, so this comes first
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
+	case r.LinkUp.Or(false) && !r.SyncInProgress.Or(true) && !r.ReplID.None() && !m.Replication.ReplID.None():
+		return Triage{Cause: CauseWrongMaster, Msg: fmt.Sprintf("%s follows a server at %s:%d that is not the %s we reach at %s (history %s, not %s): the address leads elsewhere from there; correct peer_address", xn.Name, r.MasterHost, r.MasterPort, mn.Name, mn.Address, short(string(r.ReplID)), short(string(m.Replication.ReplID)))}, true
 	case r.SyncInProgress.Or(false), r.LinkUp.Or(false), copying(m, x):
 		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, mn.Name)}, true
 	case m.Reach == ReachLoading || m.Loading.Or(false):

@@ -61,6 +61,9 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	return r
 }
 
+// mebibytes is for a text, to a tenth and without a "-0.0".
+func mebibytes(n int64) float64 { return float64(n*10>>20) / 10 }
+
 // stoppers names the guards that stopped a sweep on its way.
 func stoppers(res reclaim.Result, rulings []policies.Ruling) []policies.Guard {
 	if res.Stop == reclaim.StopBusy {
@@ -123,7 +126,7 @@ func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, 
 			"counted_before": before.Memory.Counted(), "counted_after": after.Memory.Counted(),
 		},
 		said: fmt.Sprintf("%d expired keys deleted, %.1f MiB freed in %s by %d calls (longest %s); memory %.1f %% of maxmemory, was %.1f %%; stopped: %s", res.Keys,
-			float64(bytes)/(1<<20), res.Took.Round(10*time.Millisecond), res.Calls, res.Longest.Round(10*time.Microsecond), share.V*100, before.Memory.Share().V*100, res.Detail),
+			mebibytes(bytes), res.Took.Round(10*time.Millisecond), res.Calls, res.Longest.Round(10*time.Microsecond), share.V*100, before.Memory.Share().V*100, res.Detail),
 	}
 	switch {
 	case solved:

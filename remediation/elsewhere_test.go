@@ -81,7 +81,7 @@ func TestACommandNeverGoesToAnotherServerThanTheOneDiagnosed(t *testing.T) {
 			if m == nil {
 				moved.Role = policies.RoleMaster
 			} else {
-				in.Nodes = append(in.Nodes, policies.Node{Name: "m", Address: m.addr, Role: policies.RoleMaster})
+				in.Nodes = append(in.Nodes, policies.Node{Name: "m", Address: m.addr, PeerAddress: m.addr, Role: policies.RoleMaster})
 			}
 			in.Nodes = append(in.Nodes, moved)
 			r := newRig(t, fleet(in), "").start()
@@ -177,6 +177,7 @@ func TestTheExpiredKeysAreNotCountedAllTheTime(t *testing.T) {
 	m, x := pair(t)
 	m.stale(20_000, 0)
 	m.limit(100)
+	eventually(t, "the replica holds what its master holds", func() bool { return x.keys(0) == m.keys(0) && m.keys(0) >= 20_000 })
 	r := newRig(t, fleet(instance(prod1, dry, m, x)), "").start()
 	r.alarm(prod1, memory)
 	r.waitState(prod1, policies.StateHeld)

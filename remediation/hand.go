@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -42,7 +43,7 @@ func (h *Healer) Examine(ctx context.Context, instance string) (Examination, err
 			e.Errors = append(e.Errors, fmt.Sprintf("%s: %s: %s", s.Node, s.Reach, s.Err))
 		}
 	}
-	if h.opt.Journal == nil && h.opt.JournalErr != nil {
+	if h.opt.Journal == nil && h.opt.JournalErr != nil && !errors.Is(h.opt.JournalErr, journal.ErrNoJournal) {
 		e.Errors = append(e.Errors, h.opt.JournalErr.Error())
 	}
 	return e, ctx.Err()

@@ -33,6 +33,7 @@ type Options struct {
 	Journal    *journal.Journal
 	JournalErr error
 	DryRun     bool // beats every live setting
+	LookOnly   bool // the journal is open for reading: nothing is remembered in it
 	Lines      io.Writer
 	Log        *slog.Logger
 	// Trouble says which instances are in critical trouble or unreachable by another observer's own probes (the agent's); one
@@ -187,7 +188,7 @@ func (h *Healer) Observe(s policies.Snapshot) {
 		h.saved[key] = s.At
 	}
 	h.mu.Unlock()
-	if !due {
+	if !due || h.opt.LookOnly {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // a stuck file must not hold up the probes

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // request is what a plan is made for.
@@ -111,6 +112,12 @@ func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Actio
 // readJournal fills in what the journal's file holds: modes, pauses, breakers, what ran and what runs.
 func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request) error {
 	j := m.h.opt.Journal
+	if j == nil && errors.Is(m.h.opt.JournalErr, journal.ErrNoJournal) {
+		// Nothing was ever decided or enabled here: the config alone says what may run.
+		f.Mode, f.ModeReason = policies.ModeOf(m.in, f.Action, nil, m.h.opt.DryRun, f.Now)
+		f.Breaker, f.FleetBreaker = "closed", "closed"
+		return nil
+	}
 	if j == nil {
 		return cmpErr(m.h.opt.JournalErr, errors.New("no journal"))
 	}
@@ -144,7 +151,7 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 // readHistory fills in what ran here before and what runs in the fleet now.
 func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request) error {
 	j := m.h.opt.Journal
-	last, found, err := j.LastFinished(ctx, m.in.Name, f.Action)
+	last, found, err := j.LastFinished(ctx, m.in.Name, f.Action, r.fault.Node)
 	if err != nil {
 		return err
 	}

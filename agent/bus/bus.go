@@ -117,7 +117,11 @@ func (b *Bus) Send(ctx context.Context, a policies.Alarm) (receivers int64, err 
 		add = b.addToStream(ctx, pipe, channel, payload)
 	}
 	_, err = pipe.Exec(ctx)
-	if pubErr := pub.Err(); pubErr != nil {
+	pubErr := pub.Err()
+	if pubErr == nil && err != nil && (add == nil || add.Err() == nil) {
+		pubErr = err // of the connection (a wrong password, no more clients): then neither command was sent
+	}
+	if pubErr != nil {
 		return 0, fmt.Errorf("publish to %s on bus %s: %w", channel, b.Addr(), errors.Join(pubErr, ctx.Err()))
 	}
 	if add != nil && err != nil {

@@ -96,6 +96,24 @@ func TestAURLIsNeverShown(t *testing.T) {
 	_ = b.Close()
 }
 
+func TestAnAlarmThatTheServerDidNotTakeIsNotPublished(t *testing.T) {
+	server := startServer(t, "--requirepass", "right")
+	for name, url := range map[string]string{"wrong password": "redis://:wrong@" + server.addr(), "no password": "redis://" + server.addr()} {
+		b := newBus(t, policies.Secret(url), nil)
+		if n, err := b.Send(t.Context(), testAlarm(1)); err == nil || n != 0 || strings.Contains(err.Error(), "wrong@") {
+			t.Errorf("%s: %d receivers, error %v; want an error", name, n, err)
+		}
+	}
+	canary := testAlarm(2)
+	canary.Metric = policies.MetricCanary
+	if err := newBus(t, policies.Secret("redis://:wrong@"+server.addr()), nil).Publish(t.Context(), canary); err == nil {
+		t.Error("a canary over a refused connection counts as published")
+	}
+	if err := newBus(t, policies.Secret("redis://:right@"+server.addr()), nil).Publish(t.Context(), testAlarm(3)); err != nil {
+		t.Errorf("with the right password: %v", err)
+	}
+}
+
 func TestADeadBusFailsInTime(t *testing.T) {
 	b := newBus(t, policies.Secret(fmt.Sprintf("redis://127.0.0.1:%d", redistest.FreePort(t))), nil)
 	started := time.Now()

@@ -152,21 +152,40 @@ func (s *Subscription) subscribed(ctx context.Context) {
 func (s *Subscription) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	last, err := s.bus.lastID(ctx)
-	if err == nil && !s.placed && !s.topics.History {
-		s.position, s.placed = last, true
-		return
-	}
-	if err == nil {
-		if last.less(s.position) {
-			s.position = streamID{} // a server that lost its data, or another one
+	for {
+		err := s.readOn(ctx)
+		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+			return
 		}
-		s.position, err = s.bus.since(ctx, s.position, s.pushIfWanted)
-		s.placed = s.placed || err == nil
+		// After a restart of the server each connection left in the pool fails once: what was missed must not hang on that.
+		var reply redis.Error
+		if errors.As(err, &reply) || ctx.Err() != nil {
+			s.bus.stream.refused(s.log, "stream not read", err)
+			return
+		}
+		pause(ctx, catchUpPause)
 	}
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		s.bus.stream.refused(s.log, "stream not read", err)
+}
+
+// catchUpPause lies between two tries to read the stream.
+const catchUpPause = 50 * time.Millisecond
+
+// readOn hands over what the stream holds beyond our place in it.
+func (s *Subscription) readOn(ctx context.Context) error {
+	last, err := s.bus.lastID(ctx)
+	if err != nil {
+		return err
 	}
+	if !s.placed && !s.topics.History {
+		s.position, s.placed = last, true
+		return nil
+	}
+	if last.less(s.position) {
+		s.position = streamID{} // a server that lost its data, or another one
+	}
+	s.position, err = s.bus.since(ctx, s.position, s.pushIfWanted)
+	s.placed = s.placed || err == nil
+	return err
 }
 
 func (s *Subscription) pushIfWanted(m policies.Message) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +112,27 @@ func TestAReaderThatWasAwayCatchesUpFromTheStream(t *testing.T) {
 	if got := reader.seqs(); !slices.Equal(got, []int64{2, 3, 4}) {
 		t.Errorf("got %v, want 2, 3, 4", got)
 	}
+}
+
+// Connections that were left in the pool when the server died fail once each: what was published before the readers were
+// back must not hang on them.
+func TestWhatWasPublishedRightAfterARestartIsNotMissed(t *testing.T) {
+	server := startServer(t)
+	b := newBus(t, server.url(), nil)
+	reader := startReader(t, b, critical, nil)
+	reader.awaitReady(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { _ = b.Ping(context.Background()) })
+	}
+	wg.Wait()
+	server.Restart()
+	other := newBus(t, server.url(), nil)
+	redistest.Eventually(t, "the new server takes an alarm", func() bool {
+		_, err := other.Send(context.Background(), testAlarm(1))
+		return err == nil
+	})
+	redistest.Eventually(t, "the reader has it", func() bool { return slices.Contains(reader.seqs(), 1) })
 }
 
 func TestHistoryComesFirstWhereWanted(t *testing.T) {

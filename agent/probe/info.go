@@ -87,6 +87,9 @@ func (in info) fill(s *policies.Snapshot) {
 
 func (in info) server(s *policies.Snapshot) {
 	s.RunID = in.fields["run_id"]
+	if port := in.int("tcp_port"); port.Known {
+		s.TCPPort = policies.Known(int(port.V))
+	}
 	// Valkey claims redis_version 7.2.4 and says server_mode where Redis says redis_mode.
 	s.Product, s.Version = "redis", in.fields["redis_version"]
 	if v := in.fields["valkey_version"]; v != "" || in.fields["server_name"] == "valkey" {

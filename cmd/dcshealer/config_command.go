@@ -30,7 +30,7 @@ func (a *app) newConfigCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the config file and the secret and TLS files it names",
 		Long: `Check reads the config file as run does and names every fault in it at once, with file, line, path and what is wanted.
-It connects to nothing: doctor asks the nodes. Exit 0: the file may be used, 1: it may not.`,
+It connects to nothing; plan asks the nodes. Exit 0: the file may be used, 1: it may not.`,
 		Example: "  dcshealer config check -c fleet.yaml\n  dcshealer config check -c fleet.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.checkConfig() },

@@ -54,7 +54,7 @@ func (a *app) heal(ctx context.Context, f healFlags) error {
 	if a.json() {
 		lines = a.stderr
 	}
-	h, done, err := a.handHealer(ctx, cfg, lines)
+	h, done, err := a.handHealer(ctx, cfg, lines, false)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,8 @@ func operator(by string) policies.Operator {
 func newID() string { return ulid.Make().String() }
 
 // handHealer makes a Healer for one command given by hand. A journal that cannot be opened is not an error here: the guards deny then.
-func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writer) (*remediation.Healer, func(), error) {
+// With lookOnly it is opened for reading and not made.
+func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writer, lookOnly bool) (*remediation.Healer, func(), error) {
 	log, err := logFlags{level: "warn"}.newLogger(a.stderr)
 	if err != nil {
 		return nil, nil, err
@@ -62,10 +63,16 @@ func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writ
 		return nil, nil, err
 	}
 	op := operator(sessionUser())
-	j, jerr := journal.Open(ctx, cfg.StateDir, op)
+	var j *journal.Journal
+	var jerr error
+	if lookOnly {
+		j, jerr = journal.OpenReadOnly(ctx, cfg.StateDir)
+	} else {
+		j, jerr = journal.Open(ctx, cfg.StateDir, op)
+	}
 	h := remediation.New(remediation.Options{
 		Config: cfg, Probers: probers, Journal: j, JournalErr: jerr, Lines: lines, Log: log,
-		Operator: op, Trigger: policies.TriggerManual, NewID: newID,
+		Operator: op, Trigger: policies.TriggerManual, NewID: newID, LookOnly: lookOnly,
 	})
 	return h, func() {
 		closeProbers()

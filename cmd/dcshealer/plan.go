@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (a *app) plan(ctx context.Context, instance string) error {
 	if err != nil {
 		return err
 	}
-	h, done, err := a.handHealer(ctx, cfg, io.Discard)
+	h, done, err := a.handHealer(ctx, cfg, io.Discard, true)
 	if err != nil {
 		return err
 	}
@@ -99,13 +100,22 @@ func (a *app) printPlan(r planReport) {
 		for _, f := range e.Findings {
 			fmt.Fprintf(a.stdout, "  %-8s %s on %s%s: %s\n", strings.ToUpper(f.Severity.String()), f.Metric, f.Node, causeText(f.Cause), printable(f.Msg))
 		}
-		for _, msg := range e.Errors {
+		for _, msg := range notAmong(e.Errors, e.Findings) {
 			fmt.Fprintf(a.stdout, "  error    %s\n", printable(msg))
 		}
 		for _, p := range e.Plans {
 			a.printOnePlan(p)
 		}
 	}
+}
+
+// notAmong leaves out the errors of nodes that a finding tells of already.
+func notAmong(errs []string, findings []policies.Finding) []string {
+	return slices.DeleteFunc(slices.Clone(errs), func(text string) bool {
+		return slices.ContainsFunc(findings, func(f policies.Finding) bool {
+			return f.Metric == policies.MetricInstanceUp && strings.HasPrefix(text, f.Node+":")
+		})
+	})
 }
 
 func causeText(c policies.Cause) string {

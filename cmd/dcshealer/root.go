@@ -27,6 +27,7 @@ func newRoot(a *app) *cobra.Command {
 		Long: `dcshealer watches every node of a fleet of Redis or Valkey instances, publishes alarms by severity on Redis Pub/Sub, shows
 them to the people who need them, and repairs two faults by itself: memory filled with expired keys, and a replica
 that has come off its master. Dry run is the default; live repair is enabled per instance and action.`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

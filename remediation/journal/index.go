@@ -58,12 +58,12 @@ func scanRow(rows *sql.Rows) (w row, err error) {
 	return w, err
 }
 
-// LastFinished is the newest finished record of the instance and action that sent commands, live; false when there is none.
-// An interrupted record is not finished, and one that a guard stopped on its way is not done with: they start no cooldown.
-func (j *Journal) LastFinished(ctx context.Context, instance string, action policies.Action) (policies.Record, bool, error) {
+// LastFinished is the newest finished record of the instance, action and node that sent commands, live; false when there is none.
+// An interrupted record is not finished, one that a guard stopped on its way is not done with, and one that the server does not support changed nothing: they start no cooldown.
+func (j *Journal) LastFinished(ctx context.Context, instance string, action policies.Action, node string) (policies.Record, bool, error) {
 	found, err := j.records(ctx, "read the last "+string(action)+" of "+instance,
-		`WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live' AND outcome NOT IN ('running', 'interrupted', 'denied')
-		 ORDER BY finished DESC, seq DESC LIMIT 1`, instance, string(action))
+		`WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live' AND outcome NOT IN ('running', 'interrupted', 'denied', 'unsupported') AND node = ?
+		 ORDER BY finished DESC, seq DESC LIMIT 1`, instance, string(action), node)
 	if err != nil || len(found) == 0 {
 		return policies.Record{}, false, err
 	}

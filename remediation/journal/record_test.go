@@ -189,7 +189,7 @@ func TestWhatGuardsAsk(t *testing.T) {
 		}
 		return id
 	}
-	if _, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReattachReplica); ok || err != nil {
+	if _, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReattachReplica, "n1"); ok || err != nil {
 		t.Fatalf("found one in an empty journal, error %v", err)
 	}
 	if last, err := j.LastAction(ctx, "dcs-1"); last != nil || err != nil {
@@ -198,15 +198,18 @@ func TestWhatGuardsAsk(t *testing.T) {
 	finish(1*time.Minute, policies.OutcomeSucceeded, true, "n1")
 	finish(2*time.Minute, policies.OutcomeSucceeded, true, "n2")
 	want := finish(3*time.Minute, policies.OutcomeFailed, true, "n1")
+	finish(3*time.Minute+time.Second, policies.OutcomeUnsupported, true, "n1")
+	finish(3*time.Minute+time.Second, policies.OutcomeDenied, true, "n1")
+	finish(3*time.Minute+time.Second, policies.OutcomeFailed, true, "n2") // a sibling's
 	interrupted := finish(4*time.Minute, policies.OutcomeInterrupted, true, "n1")
 	finish(5*time.Minute, policies.OutcomeFailed, false, "n1") // nothing was sent
 	_, err := j.Begin(ctx, decision("dcs-1", t0.Add(6*time.Minute)))
 	must(t, err)
 
-	if r, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReattachReplica); err != nil || !ok || r.ID != want {
+	if r, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReattachReplica, "n1"); err != nil || !ok || r.ID != want {
 		t.Errorf("last finished %s %s, error %v, want %s: only what was sent and came to an end starts a cooldown", r.ID, r.Outcome, err, want)
 	}
-	if _, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReclaimExpired); ok || err != nil {
+	if _, ok, err := j.LastFinished(ctx, "dcs-1", policies.ReclaimExpired, "n1"); ok || err != nil {
 		t.Errorf("the other action has one too, error %v", err)
 	}
 	if last, err := j.LastAction(ctx, "dcs-1"); err != nil || last == nil || last.ID != interrupted || last.Outcome != policies.OutcomeInterrupted {

@@ -63,7 +63,7 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		stall = 30 * time.Second
 	}
 	start := time.Now()
-	moved, seen := start, ""
+	moved, seen, foreign := start, "", 0
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -78,6 +78,9 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		if n := v.copies(p.Master); n >= loopCopies {
 			return p, fmt.Errorf("%s is in a full-resync loop: %s began %d full copies and the link never came up; raise client-output-buffer-limit replica on %s", v.ReplicaNode.Name, v.MasterNode.Name, n, v.MasterNode.Name)
 		}
+		if foreign = v.foreign(p, foreign); foreign >= foreignLooks {
+			return p, fmt.Errorf("%s has its link up to a server at %s that is not %s (history %.8s, not %.8s): the address leads elsewhere from there; its data may have been replaced: correct peer_address", v.ReplicaNode.Name, v.MasterNode.Peer(), v.MasterNode.Name, p.Replica.Replication.ReplID, p.Master.Replication.ReplID)
+		}
 		if mark := progress(p.Replica, p.Master); mark != seen {
 			moved, seen = time.Now(), mark
 		}
@@ -90,6 +93,18 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// foreignLooks in a row with the link up to another history mean another server, not a moment in between.
+const foreignLooks = 10
+
+// foreign counts such looks.
+func (v Verify) foreign(p Proof, n int) int {
+	x, m := p.Replica.Replication, p.Master.Replication
+	if x.LinkUp.Or(false) && !x.SyncInProgress.Or(true) && p.Master.Reach == policies.ReachUp && x.ReplID != m.ReplID {
+		return n + 1
+	}
+	return 0
 }
 
 // loopCopies full copies without a link mean that each is cut off and begun again.

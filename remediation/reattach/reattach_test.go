@@ -201,6 +201,22 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestVerifyNoticesAnotherServerUnderTheMastersAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		p, err := verify(func(since time.Duration, x, _ *policies.Snapshot) {
+			x.Replication.ReplID = "b"
+			x.Replication.ReplicaOffset = policies.Known(int64(since)) // its pings move the offset
+		}).Run(t.Context())
+		if err == nil || p.Attached || !strings.Contains(err.Error(), "is not dcs-master-01") || !strings.Contains(err.Error(), "peer_address") {
+			t.Errorf("proof %+v, error %v", p, err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
 func TestVerifyEndsAFullResyncLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := verify(func(since time.Duration, x, m *policies.Snapshot) {
