@@ -50,7 +50,7 @@ func (a *app) newLiveSetCommand(enable bool) *cobra.Command {
 	cmd.Flags().StringVar(&f.action, "action", "", "the action: "+oneOf(policies.Actions[:])+" (required)")
 	cmd.Flags().StringVar(&f.period, "for", "", "how long, such as 2h or 3d; absent: until changed")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why; it goes into the journal (required)")
-	cmd.Flags().StringVar(&f.by, "by", "", "who decides it; absent: the user of this session")
+	cmd.Flags().StringVar(&f.by, "by", "", "who decides it; absent: the user of the operating system")
 	return cmd
 }
 

@@ -51,7 +51,7 @@ func TestLiveEnableListDisable(t *testing.T) {
 		t.Errorf("a revocation beats the config: %+v", rows)
 	}
 	text := d.ok(t, "live", "list")
-	wantWords(t, "live list", text, "dcs-prod-02", "runtime", "first[2J trial", "freeze")
+	wantWords(t, "live list", text, "dcs-prod-02", "runtime", "first trial", "freeze")
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("a control character reached the terminal: %q", text)
 	}

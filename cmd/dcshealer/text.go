@@ -4,23 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
+
+	"dcshealer/policies"
 )
 
-// printable makes untrusted text safe for one line of a terminal: control characters, the ones that reorder text
-// included, and what is not UTF-8 are dropped, line breaks become spaces.
-func printable(s string) string {
-	s = strings.ToValidUTF8(s, "")
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r':
-			return ' '
-		case !unicode.IsGraphic(r) || unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, s)
-}
+// printable makes untrusted text safe for one line of a terminal, whatever its length.
+func printable(s string) string { return policies.Printable(s, 0) }
 
 // clock is a time for people, in UTC to the second; "-" for none.
 func clock(t time.Time) string {
