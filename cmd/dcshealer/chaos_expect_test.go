@@ -142,7 +142,8 @@ func (f *chaosFleet) refused(t *testing.T, node string, cause policies.Cause, gu
 	t.Helper()
 	before := f.standing(t)
 	r := f.op.awaitRecord(t, fmt.Sprintf("a refusal for %s, cause %s, by %v", node, cause, guards), func(r policies.Record) bool {
-		return r.Node == node && r.Cause == cause && r.Outcome == policies.OutcomeDenied
+		// The same cause has no plan before a fault is complete: a replica of a dead master, and then promoted.
+		return r.Node == node && r.Cause == cause && r.Outcome == policies.OutcomeDenied && (len(guards) == 0) == (r.Action == "")
 	})
 	if !f.live && len(guards) > 0 {
 		guards = append(guards, policies.GuardMode)
@@ -152,8 +153,8 @@ func (f *chaosFleet) refused(t *testing.T, node string, cause policies.Cause, gu
 			t.Errorf("%s of %s was denied by %v, want %s among them", cause, node, r.DeniedBy, g)
 		}
 	}
-	if len(r.Commands) > 0 || (len(guards) == 0) != (r.Action == "") {
-		t.Errorf("%s of %s: action %q, denied by %v (want %v), commands %v", cause, node, r.Action, r.DeniedBy, guards, r.Commands)
+	if len(r.Commands) > 0 {
+		t.Errorf("%s of %s: commands %v", cause, node, r.Commands)
 	}
 	f.op.awaitState(t, policies.StateEscalated)
 	f.unchanged(t, before)
