@@ -42,6 +42,7 @@ type incident struct {
 	since     time.Time
 	resting   policies.State // held, escalated or cooldown
 	signature string         // what was decided: cause and who denied, or what it waits for
+	planned   bool           // a plan that nothing but the dry run stops is on record
 	record    string         // newest journal record
 	watch     time.Time      // in cooldown: when to look whether it stayed so
 	given     policies.Cause // the cause for which the server does not support the remedy; empty: it was not refused
@@ -315,7 +316,7 @@ func (m *Machine) work(ctx context.Context, l look, f fault) error {
 			return ctx.Err()
 		}
 		if p == nil || !p.Permitted {
-			if inc.signature == signature(f, p) {
+			if inc.signature == signature(f, p) && (inc.planned || p == nil || !onlyMode(p)) {
 				return nil // decided before, and nothing has changed
 			}
 			return m.refuse(ctx, l, inc, p)
@@ -346,7 +347,7 @@ func (m *Machine) lookAgain(ctx context.Context, inc *incident) (look, fault, bo
 }
 
 // transient guards come and go with the load of the moment: beside another denial they make no new decision.
-var transient = []policies.Guard{policies.GuardLatency, policies.GuardBusy, policies.GuardConfirmed, policies.GuardTilt, policies.GuardBudget}
+var transient = []policies.Guard{policies.GuardLatency, policies.GuardConfirmed, policies.GuardTilt}
 
 // signature is what a decision rests on: while it stays the same, nothing new is said, written or done.
 func signature(f fault, p *policies.Plan) string {
@@ -430,6 +431,7 @@ func (m *Machine) refuse(ctx context.Context, l look, inc *incident, p *policies
 		m.h.say(m.in.Name, "escalated: no action cures %s on %s: a person is needed", cmpCause(inc.fault), inc.fault.Node)
 	case onlyMode(p):
 		rec.Outcome = policies.OutcomePlanned
+		inc.planned = true
 		m.h.say(m.in.Name, "plan (%s): %s", p.Mode, describe(p))
 	default:
 		rec.Outcome = policies.OutcomeDenied
