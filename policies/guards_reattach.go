@@ -103,14 +103,14 @@ func (f ReattachFacts) masterSafe() Verdict {
 // empty: nothing speaks for that, or the config names the peer address.
 func (f ReattachFacts) translated() string {
 	other := func(n Node, s Snapshot) bool {
-		return f.Instance.TLS == nil && s.TCPPort.Or(0) != 0 && s.TCPPort.V != n.Address.Port
+		return f.Instance.TLS == nil && s.TCPPort.Or(-1) != 0 && s.TCPPort.Or(-1) != n.Address.Port // unknown is not the same
 	}
 	loopback := f.MNode.Address.Host == "localhost" || f.MNode.Address.Host == "::1" || strings.HasPrefix(f.MNode.Address.Host, "127.")
 	switch {
 	case !f.MNode.PeerAddress.IsZero():
 		return ""
 	case other(f.MNode, f.M):
-		return fmt.Sprintf("we reach %s at %s and the server itself listens on port %d", f.MNode.Name, f.MNode.Address, f.M.TCPPort.V)
+		return fmt.Sprintf("we reach %s at %s and the server itself listens on port %s", f.MNode.Name, f.MNode.Address, f.M.TCPPort)
 	case loopback && other(f.XNode, f.X):
 		return fmt.Sprintf("we reach %s at %s, a loopback address, and %s is not where its own port says", f.MNode.Name, f.MNode.Address, f.XNode.Name)
 	}

@@ -189,6 +189,7 @@ func TestReattachKeepsData(t *testing.T) {
 		}, nil, "no-lost-writes", "node-x holds 500 keys"},
 		{"of the flushed master's history on a dead port: a partial resync replays the flush", strayTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 1, 0}} }, nil, "no-lost-writes", "node-x holds 500 keys"},
 		{"the master is reached through a port map and no peer address is set", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6380) }, nil, "master-safe", "set peer_address of node-m"},
+		{"the server's own port is not known", promotedTrio, func(tr *trio) { tr.m.TCPPort = Opt[int]{} }, nil, "master-safe", "port unknown"},
 		{"the server's own port is the configured one", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6379) }, nil, "", ""},
 		{"the port is not told (TLS only)", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(0) }, nil, "", ""},
 		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 450, 0}} }, nil, "", ""},

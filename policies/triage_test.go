@@ -47,7 +47,7 @@ func newTrio() *trio {
 func healthyNode(n Node) Snapshot {
 	return Snapshot{
 		Instance: "dcs-1", Node: n.Name, At: noon.Add(-time.Second), RTT: time.Millisecond, Reach: ReachUp,
-		RunID: "run-of-" + n.Name, Version: "7.0.15", Product: "redis",
+		RunID: "run-of-" + n.Name, TCPPort: Known(6379), Version: "7.0.15", Product: "redis",
 		Cluster: Known(false), Loading: Known(false), CommandsKnown: true, MasterAuthSet: Known(false), AuthRequired: Known(false),
 		SentinelSeen: Known(false), KeyspaceKnown: true, DBs: []DB{{Index: 0, Keys: 500, Expires: 50}}, OwnIPs: []string{n.Address.Host},
 		Persistence: Persistence{BgsaveRunning: Known(false), AOFRewriteRunning: Known(false), LastBgsaveOK: Known(true)},
