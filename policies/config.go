@@ -110,6 +110,10 @@ type Reattach struct {
 	FullResync bool          // a full resync is allowed
 	Cooldown   time.Duration
 	Undone     int // repairs undone within an hour that mean a tug-of-war; 0: never
+
+	// ConfigRewrite has the replica write its settings into its config file after a repair (CONFIG REWRITE), so that it is still one
+	// after a restart. All its other settings of that moment are written with it.
+	ConfigRewrite bool
 }
 
 // Cooldown is the rest after an action.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ReattachFacts is what the guards of reattach-replica need: fresh probes of the replica X and the master M it should
@@ -17,6 +18,7 @@ type ReattachFacts struct {
 	EarlierM     Snapshot // M in the probe before: buffers that grow show by two
 	PlannedM     Snapshot // M when the plan was made; zero: it is being made now
 	Predicted    Resync
+	Kill         bool // the step is CLIENT KILL TYPE master on X, whose link to M is half open; else it is REPLICAOF M
 	AllowLost    bool // a person let this one case through, by name, once
 }
 
@@ -82,7 +84,7 @@ func (f ReattachFacts) masterSafe() Verdict {
 		return deny("the master %s cannot be reached (%s): %s", name, m.Reach, m.Err)
 	case m.Replication.Role != RoleMaster:
 		return deny("%s is not a master but a %s", name, cmpOr(string(m.Replication.Role), "node of unknown role"))
-	case f.translated() != "":
+	case !f.Kill && f.translated() != "":
 		return deny("%s: set peer_address of %s in the config to what %s has to dial; a wrong one can lead to another server, whose data would replace that of %s", f.translated(), name, f.XNode.Name, f.XNode.Name)
 	case !m.Loading.Known || m.Loading.V:
 		return hold("%s is loading its data set, or does not say", name)
@@ -90,13 +92,48 @@ func (f ReattachFacts) masterSafe() Verdict {
 		return deny("%s runs in cluster mode, or does not say", name)
 	case !mk.Known || !xk.Known:
 		return deny("the number of keys on %s or %s is not known", name, f.XNode.Name)
+	case f.speaksOtherwise() != "":
+		return deny("the address %s of %s: %s %s", f.MNode.Peer(), name, f.XNode.Name, f.speaksOtherwise())
+	case f.unreached() != "":
+		return hold("%s points at %s too and cannot connect: the address %s may not be reachable from the replicas; see to that link first", f.unreached(), name, f.MNode.Peer())
 	case mk.V == 0 && xk.V > 0:
 		return deny("%s is empty and %s holds %d keys: following it would delete them", name, f.XNode.Name, xk.V)
 	case HistoryLost(m, f.OldM) && ClearlyFewer(mk.V, max(xk.V, f.OldM.Keys)):
 		return deny("%s lost its history since %s: it holds %d keys and held %d, %s holds %d; restore it, or accept the loss by hand", name,
 			f.OldM.At.UTC().Format("2006-01-02 15:04:05"), mk.V, f.OldM.Keys, f.XNode.Name, xk.V)
 	}
-	return allow("%s is a master with %d keys, not loading; %s holds %d", name, mk.V, f.XNode.Name, xk.V)
+	return allow("%s is a master with %d keys, not loading; %s holds %d%s", name, mk.V, f.XNode.Name, xk.V, f.reachedBefore())
+}
+
+// speaksOtherwise says how X and the port that it would be given disagree about TLS; empty: they do not, or it is not known.
+func (f ReattachFacts) speaksOtherwise() string {
+	x := f.X
+	x.Replication.MasterPort = f.MNode.Peer().Port
+	return tlsMismatch(x, f.M)
+}
+
+// unreached names a sibling that cannot connect to M where none can: X would not either. Nothing asks X itself without changing it.
+func (f ReattachFacts) unreached() (name string) {
+	for _, s := range f.Group.Snapshots {
+		up, ok := f.Group.upstream(s)
+		if s.Node == f.XNode.Name || !s.Reach.Answers() || !ok || up.Name != f.MNode.Name {
+			continue
+		}
+		r := s.Replication
+		if r.LinkUp.Or(false) || r.SyncInProgress.Or(false) || copying(f.M, s) {
+			return ""
+		}
+		name = s.Node
+	}
+	return name
+}
+
+// reachedBefore tells since when X is known to reach M at that address.
+func (f ReattachFacts) reachedBefore() string {
+	if l := f.OldX.Followed; l.Master == f.MNode.Peer() && !l.At.IsZero() {
+		return fmt.Sprintf(", and was linked to %s until %s", l.Master, l.At.UTC().Format("2006-01-02 15:04:05"))
+	}
+	return ""
 }
 
 // translated says why the address at which we reach the master may lead elsewhere from the replica (a port map, a tunnel);
@@ -125,6 +162,8 @@ func (f ReattachFacts) lineage() Verdict {
 	}
 	k := KinshipOf(x, m)
 	switch {
+	case f.Kill && x.ReplID != m.ReplID:
+		return deny("%s follows history %s and %s is of %s: making it connect again is not safe", f.XNode.Name, short(string(x.ReplID)), f.MNode.Name, short(string(m.ReplID)))
 	case k.Related && !k.Known:
 		return deny("%s and %s share history %s, but how far each has come on it is not known", f.XNode.Name, f.MNode.Name, short(string(k.ID)))
 	case k.Related && k.Behind > 0:
@@ -179,6 +218,9 @@ func (f ReattachFacts) ownWrites() Verdict {
 	if !copyOfAnother && mk.Or(0) > 0 && ClearlyFewer(mk.V, xk.Or(0)) {
 		return deny("%s holds %s keys and the master %s only %s: following it would delete what the master no longer has%s", f.XNode.Name, xk, f.MNode.Name, mk, lift)
 	}
+	if w := f.OldX.Writable; !w.IsZero() && f.Predicted != ResyncPartial {
+		return deny("%s was seen as a writable replica (replica-read-only no) at %s: it may hold keys of its own, which no offset shows%s", f.XNode.Name, w.UTC().Format("2006-01-02 15:04:05"), lift)
+	}
 	if x.Role == RoleReplica {
 		switch {
 		case !x.ReadOnly.Known:
@@ -198,8 +240,10 @@ func (f ReattachFacts) ownWrites() Verdict {
 		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
 	case !own.Known:
 		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
-	case len(x.Replicas) > 0:
+	case newReplicas(f.X, f.OldX):
 		return deny("%s is a master with replicas of its own: it is in use%s", f.XNode.Name, lift)
+	case own.V > 0 && GrowthExplained(f.X, f.OldX) != "":
+		return allow("the history of %s grew by %d bytes since it left its master, none of them a write: %s", f.XNode.Name, own.V, GrowthExplained(f.X, f.OldX))
 	case own.V > 0:
 		return deny("the history of %s grew by %d bytes since it left its master: writes, or expired keys, that only it has; it holds %s keys%s", f.XNode.Name, own.V, f.X.Keys(), lift)
 	}
@@ -217,6 +261,10 @@ func (f ReattachFacts) noCycle() Verdict {
 		return deny("%s and %s are the same server process: Redis would accept REPLICAOF to itself", f.XNode.Name, f.MNode.Name)
 	case f.M.Replication.Role != RoleMaster:
 		return deny("%s follows another node", f.MNode.Name)
+	case f.Kill && (r.Role != RoleReplica || !inGroup || up.Name != f.MNode.Name):
+		return deny("%s does not follow %s now: its link is another one", f.XNode.Name, f.MNode.Name)
+	case f.Kill:
+		return allow("%s follows %s, another process, which follows nobody", f.XNode.Name, f.MNode.Name)
 	case r.Role == RoleReplica && inGroup && up.Name == f.MNode.Name:
 		return deny("%s points at %s already: REPLICAOF would do nothing", f.XNode.Name, f.MNode.Name)
 	}
@@ -229,19 +277,25 @@ var readable = map[[2]string]bool{
 	{"valkey 9.1", "redis 7.0"}: true,
 }
 
+// readsDataOf reports whether x is known to read the data set of m; known is false when a release is not known.
+func readsDataOf(x, m Snapshot) (reads, known bool) {
+	xl, ml := x.Line(), m.Line()
+	if !xl.Known || !ml.Known || x.Product == "" || m.Product == "" {
+		return false, false
+	}
+	pair := [2]string{fmt.Sprintf("%s %d.%d", x.Product, xl.V.Major, xl.V.Minor), fmt.Sprintf("%s %d.%d", m.Product, ml.V.Major, ml.V.Minor)}
+	return x.Product == m.Product && ml.V.Compare(xl.V) <= 0 || readable[pair] || measuredNewer(x.Product, m.Product, ml.V, xl.V), true
+}
+
 // version: M must not be newer than X. A replica that cannot read the master's data set is emptied first and then
 // tries again ten times a second.
 func (f ReattachFacts) version() Verdict {
-	x, m := f.X.Line(), f.M.Line()
-	if !x.Known || !m.Known || f.X.Product == "" || f.M.Product == "" {
-		return deny("the release of %s (%q) or %s (%q) is not known", f.XNode.Name, f.X.Version, f.MNode.Name, f.M.Version)
-	}
-	xs := fmt.Sprintf("%s %d.%d", f.X.Product, x.V.Major, x.V.Minor)
-	ms := fmt.Sprintf("%s %d.%d", f.M.Product, m.V.Major, m.V.Minor)
+	reads, known := readsDataOf(f.X, f.M)
+	xs, ms := f.X.Product+" "+f.X.Version, f.M.Product+" "+f.M.Version
 	switch {
-	case f.X.Product == f.M.Product && m.V.Compare(x.V) <= 0, readable[[2]string{xs, ms}]:
-		return allow("%s (%s) reads data sets of %s (%s)", f.XNode.Name, xs, f.MNode.Name, ms)
-	case measuredNewer(f.X.Product, f.M.Product, m.V, x.V):
+	case !known:
+		return deny("the release of %s (%q) or %s (%q) is not known", f.XNode.Name, f.X.Version, f.MNode.Name, f.M.Version)
+	case reads:
 		return allow("%s (%s) reads data sets of %s (%s)", f.XNode.Name, xs, f.MNode.Name, ms)
 	}
 	return deny("%s runs %s and the master %s runs %s: it is not known to read that data set, and would be emptied and try again ten times a second; upgrade the replica", f.XNode.Name, xs, f.MNode.Name, ms)
@@ -279,10 +333,32 @@ func (f ReattachFacts) headroom() Verdict {
 		return hold("%s uses %d of %d MiB of its host: a fork may not fit", name, m.RSS.V>>20, m.SystemTotal.V>>20)
 	case f.M.Persistence.LastBgsaveOK.Known && !f.M.Persistence.LastBgsaveOK.V:
 		return deny("the last BGSAVE of %s failed: a full copy needs the same fork; see its log", name)
+	case f.X.Persistence.LastBgsaveOK.Known && !f.X.Persistence.LastBgsaveOK.V, f.X.Persistence.LastAOFWriteOK.Known && !f.X.Persistence.LastAOFWriteOK.V:
+		return deny("%s fails to write to its own disk (rdb_last_bgsave_status or aof_last_write_status): a full copy is written there first; see its log", f.XNode.Name)
+	case m.Dataset.Known && f.X.Memory.SystemTotal.Or(0) > 0 && float64(m.Dataset.V) > 0.9*float64(f.X.Memory.SystemTotal.V):
+		return deny("the data set of %s has %s and the host of %s only %s", name, size(m.Dataset.V), f.XNode.Name, size(f.X.Memory.SystemTotal.V))
+	case f.outgrows() != "":
+		return hold("%s", f.outgrows())
 	case m.Share().Or(0) > 0.95 && growing(f.EarlierM.Memory.ClientsReplicas, m.ClientsReplicas):
 		return hold("%s is at %.1f %% of maxmemory and its replica buffers grow", name, m.Share().V*100)
 	}
 	return allow("nothing speaks against a fork on %s", name)
+}
+
+// outgrows says why the stream that comes up during a full copy would not fit into the replica's output buffer, which would end the copy
+// and begin it anew, for ever; empty: it fits, or is not known.
+func (f ReattachFacts) outgrows() string {
+	took := f.M.At.Sub(f.EarlierM.At)
+	a, b, limit := f.EarlierM.Replication.Offset, f.M.Replication.Offset, f.M.ReplicaBuffer
+	if took < 100*time.Millisecond || f.EarlierM.RunID != f.M.RunID || !a.Known || !b.Known || !limit.Known || limit.V.Hard == 0 || !f.M.Memory.Dataset.Known {
+		return ""
+	}
+	rate := int64(float64(b.V-a.V) / took.Seconds())
+	if comes := rate * (f.M.Memory.Dataset.V / copyRate); comes > limit.V.Hard {
+		return fmt.Sprintf("the stream of %s grows by %s a second, about %s while %s are copied, and client-output-buffer-limit of replicas is %s: the copy would be cut off and begin anew; raise it to %s", f.MNode.Name,
+			size(rate), size(comes), size(f.M.Memory.Dataset.V), size(limit.V.Hard), size(RoomForCopy(f.M.Memory.Dataset.V, rate)))
+	}
+	return ""
 }
 
 func growing(a, b Opt[int64]) bool { return a.Known && b.Known && b.V > a.V }

@@ -9,7 +9,7 @@ import (
 // reattachOf are facts about a trio's X and M that every guard not about the two themselves allows.
 func reattachOf(tr *trio) ReattachFacts {
 	return ReattachFacts{
-		Facts: factsOf(tr), X: tr.x, M: tr.m, XNode: tr.in.Nodes[1], MNode: tr.in.Nodes[0], Group: tr.group(), EarlierM: tr.m,
+		Facts: factsOf(tr), X: tr.x, M: tr.m, XNode: tr.in.Nodes[1], MNode: tr.in.Nodes[0], Group: tr.group(), EarlierM: tr.m, OldX: tr.oldX,
 		Predicted: PredictResync(tr.x.Replication, tr.m.Replication),
 	}
 }

@@ -1,6 +1,10 @@
 package policies
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // PredictResync tells which copy a REPLICAOF from x to m will make. It held for 220 of 220 attachments in random histories on
 // Redis 6.0, 7.0, 8.0 and Valkey 8.1 and 9.1. What is unknown counts as full, the dearer one.
@@ -122,10 +126,93 @@ func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	}
 	next := NodeMemory{
 		Instance: s.Instance, Node: s.Node, At: s.At, RunID: s.RunID, Role: r.Role,
-		ReplID: r.ReplID, ReplID2: r.ReplID2, Offset: r.reach().V, Keys: keys.V, Followed: old.Followed,
+		ReplID: r.ReplID, ReplID2: r.ReplID2, Offset: r.reach().V, Keys: keys.V, Followed: old.Followed, Writable: old.Writable,
+	}
+	if r.Role == RoleReplica && r.ReadOnly.Known && !r.ReadOnly.V {
+		next.Writable = s.At
 	}
 	if r.Role == RoleReplica && r.LinkUp.Or(false) {
-		next.Followed = Followed{ReplID: r.ReplID, Offset: next.Offset, At: s.At}
+		p := s.Persistence
+		next.Followed = Followed{ReplID: r.ReplID, Offset: next.Offset, At: s.At, Master: Address{r.MasterHost, r.MasterPort}, RunID: s.RunID, Replicas: r.replicaAddresses(),
+			ServerTime: s.ServerTime, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settings: SettingsOf(s)}
 	}
 	return next
+}
+
+func (r Replication) replicaAddresses() (out []Address) {
+	for _, l := range r.Replicas {
+		out = append(out, Address{l.Host, l.Port})
+	}
+	return out
+}
+
+// newReplicas reports whether a promoted node has a replica that it did not have when it last followed its master itself: somebody has
+// begun to use it as a master. The lower part of a chain is no such sign.
+func newReplicas(x Snapshot, old NodeMemory) bool {
+	return slices.ContainsFunc(x.Replication.replicaAddresses(), func(a Address) bool {
+		return old.Followed.RunID != x.RunID || !slices.Contains(old.Followed.Replicas, a)
+	})
+}
+
+// SettingsOf is what of a replica's settings has to survive a repair.
+func SettingsOf(s Snapshot) ReplicaSettings {
+	return ReplicaSettings{MasterAuth: s.MasterAuthSet, MasterUser: s.MasterUser, ReadOnly: s.Replication.ReadOnly, Priority: s.Priority}
+}
+
+// Changed names the settings that are known on both sides and differ, as "replica-priority 100 -> 0".
+func (r ReplicaSettings) Changed(now ReplicaSettings) []string {
+	var out []string
+	add := func(name string, known, differs bool, from, to any) {
+		if known && differs {
+			out = append(out, fmt.Sprintf("%s %v -> %v", name, from, to))
+		}
+	}
+	a, b := r, now
+	add("masterauth set", a.MasterAuth.Known && b.MasterAuth.Known, a.MasterAuth != b.MasterAuth, a.MasterAuth, b.MasterAuth)
+	add("masteruser", a.MasterUser.Known && b.MasterUser.Known, a.MasterUser != b.MasterUser, a.MasterUser, b.MasterUser)
+	add("replica-read-only", a.ReadOnly.Known && b.ReadOnly.Known, a.ReadOnly != b.ReadOnly, a.ReadOnly, b.ReadOnly)
+	add("replica-priority", a.Priority.Known && b.Priority.Known, a.Priority != b.Priority, a.Priority, b.Priority)
+	return out
+}
+
+// clockSlack is how far a server's clock and ours may drift apart before what its times say is not believed.
+const clockSlack = 5 * time.Second
+
+// GrowthExplained says why what a promoted node added to its history cannot be a client's write, or "" when that is not proven.
+// Deletions of expired keys and PINGs to replicas grow the history and leave rdb_changes_since_last_save alone, which every
+// write moves, and every save and restart sets back (Redis 6.0 to 8.0, Valkey 8.1 and 9.1). old is what was remembered of the node when it last followed.
+func GrowthExplained(x Snapshot, old NodeMemory) string {
+	f, p := old.Followed, x.Persistence
+	ours := x.At.Sub(f.At)
+	theirs := time.Duration(x.ServerTime.V-f.ServerTime.V) * time.Second
+	switch {
+	case f.RunID == "" || f.RunID != x.RunID || f.ReplID != x.Replication.ReplID2:
+		return ""
+	case !p.ChangesSinceLastSave.Known || !p.LastSaveTime.Known || !f.ServerTime.Known || !x.ServerTime.Known:
+		return ""
+	case max(ours-theirs, theirs-ours) > clockSlack:
+		return ""
+	case p.Saves != f.Saves || p.LastSaveTime != f.LastSave || p.LastSaveTime.V >= f.ServerTime.V:
+		return "" // a save in between set the count back, or may have
+	case p.ChangesSinceLastSave.V == 0:
+		return "nothing was written since its last save, which was before it left its master"
+	case p.ChangesSinceLastSave == f.Changes && f.Offset == x.Replication.SecondOffset.Or(0)-1:
+		return fmt.Sprintf("its %d changes since the last save are those that it had when it left its master", p.ChangesSinceLastSave.V)
+	}
+	return ""
+}
+
+// Wrote reports whether a node that is or was a master took a write between two readings of one run of it, a before b. Its offset stands
+// still without one; where it moved, only rdb_changes_since_last_save tells writes from expired keys and PINGs.
+func Wrote(a, b Snapshot) bool {
+	if a.Replication.Role != RoleMaster {
+		return false
+	}
+	p, q := a.Persistence, b.Persistence
+	counted := p.ChangesSinceLastSave.Known && q.ChangesSinceLastSave.Known && p.LastSaveTime == q.LastSaveTime && p.Saves == q.Saves
+	still := a.Replication.Offset.Known && a.Replication.Offset == b.Replication.Offset
+	if !counted {
+		return !still
+	}
+	return p.ChangesSinceLastSave != q.ChangesSinceLastSave
 }

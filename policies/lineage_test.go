@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -199,7 +200,7 @@ func TestNextMemory(t *testing.T) {
 	} {
 		s := tr.m
 		c.change(&s)
-		if got := NextMemory(c.old, s); got != c.want {
+		if got := NextMemory(c.old, s); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", c.name, got, c.want)
 		}
 	}

@@ -110,6 +110,21 @@ var disturbances = []func(c *choices, tr *trio, s *Snapshot){
 	func(c *choices, tr *trio, s *Snapshot) {
 		s.Persistence.BgsaveRunning, s.Persistence.AOFRewriteRunning = maybe(c, true, false), maybe(c, false, true)
 	},
+	func(c *choices, tr *trio, s *Snapshot) {
+		s.Persistence.ChangesSinceLastSave = maybe(c, int64(7), int64(8), int64(0))
+	},
+	func(c *choices, tr *trio, s *Snapshot) {
+		s.Persistence.LastSaveTime, s.Persistence.Saves = maybe(c, int64(100), int64(989), int64(990), int64(991)), maybe(c, int64(1), int64(2))
+	},
+	func(c *choices, tr *trio, s *Snapshot) { s.ServerTime = maybe(c, int64(1000), int64(993), int64(2000)) },
+	func(c *choices, tr *trio, s *Snapshot) {
+		f := &tr.oldX.Followed
+		f.RunID, f.ReplID, f.Offset = pick(c, f.RunID, "another", ""), pick(c, f.ReplID, histE), pick(c, f.Offset, fullTo-1, fullTo+1)
+	},
+	func(c *choices, tr *trio, s *Snapshot) {
+		f := &tr.oldX.Followed
+		f.Changes, f.LastSave, f.ServerTime = maybe(c, int64(7), int64(0)), maybe(c, int64(100), int64(989), int64(990)), maybe(c, int64(990), int64(900))
+	},
 	func(c *choices, tr *trio, s *Snapshot) { *s = Snapshot{Node: s.Node, At: s.At, Reach: ReachRefused} },
 	func(c *choices, tr *trio, s *Snapshot) { *s = Snapshot{Node: s.Node, At: s.At, Reach: ReachUp} },
 }
@@ -123,9 +138,16 @@ func drawMemory(c *choices) NodeMemory {
 	}
 }
 
+// silentTrio has X with a link to M that is half open.
+func silentTrio() *trio {
+	tr := newTrio()
+	tr.x.Replication.LastIOSecondsAgo = Known(int64(25))
+	return tr
+}
+
 // drawTrio starts from a fault that is known to be repaired and disturbs it, or from a healthy group.
 func drawTrio(c *choices) *trio {
-	tr := pick(c, promotedTrio, strayTrio, copyTrio, newTrio, newPromoted(95), forkedTrio(0), forkedTrio(95))()
+	tr := pick(c, promotedTrio, strayTrio, copyTrio, newTrio, newPromoted(95), forkedTrio(0), forkedTrio(95), grownTrio, silentTrio)()
 	for range c.below(7) {
 		s := pick(c, &tr.x, &tr.m, &tr.x, &tr.m, &tr.y)
 		disturbances[c.below(len(disturbances))](c, tr, s)
@@ -142,31 +164,35 @@ func TestNoReattachmentIsPermittedThatLosesData(t *testing.T) {
 		tr := drawTrio(c)
 		f := reattachOf(tr)
 		f.Target.Cluster, f.Target.CommandsKnown = Known(false), true // what the guards say of X they say by X
-		if c.below(3) == 2 {
+		if c.below(4) == 3 {
 			f.OldX = drawMemory(c)
 		}
 		if c.below(3) == 2 {
 			f.OldM = drawMemory(c)
 		}
-		if got, want := f.Predicted, modelResync(f.X.Replication, f.M.Replication); got != want {
+		plan := PlanReattach(f, pick(c, CausePromoted, CauseStuckLink))
+		f.Kill = plan.Commands[0][0] == "CLIENT"
+		if got, want := plan.Expect.Resync, modelResync(f.X.Replication, f.M.Replication); got != want {
 			rt.Fatalf("predicted %s, the formula says %s\nx %s\nm %s", got, want, brief(f.X), brief(f.M))
 		}
-		rs := ReattachGuards(f)
-		p := Plan{Guards: rs}
-		p.Decide()
-		if !p.Permitted {
+		rs := plan.Guards
+		if !plan.Permitted {
 			kinds["denied"]++
 			return
 		}
 		if why := modelDanger(f); why != "" {
 			rt.Fatalf("permitted, and %s\nx %s\nm %s\nrecord of x %+v\nrecord of m %+v\n%s", why, brief(f.X), brief(f.M), f.OldX, f.OldM, listing(rs))
 		}
-		kinds[string(f.X.Replication.Role)+" "+string(f.Predicted)]++
+		grown := ""
+		if f.X.Replication.Role == RoleMaster && f.X.Replication.Offset.V >= f.X.Replication.SecondOffset.V {
+			grown = ", grown"
+		}
+		kinds[strings.ToLower(plan.Commands[0][0])+" "+string(f.X.Replication.Role)+" "+string(plan.Expect.Resync)+grown]++
 	})
 	if t.Failed() {
 		return
 	}
-	for _, kind := range []string{"denied", "master full", "replica full", "replica partial"} {
+	for _, kind := range []string{"denied", "replicaof master full", "replicaof master full, grown", "replicaof replica full", "replicaof replica partial", "client replica partial"} {
 		if kinds[kind] < 500 {
 			t.Errorf("%d cases were %q, too few to prove anything: %v", kinds[kind], kind, kinds)
 		}
@@ -203,15 +229,17 @@ func modelDanger(f ReattachFacts) string {
 		return "X may be refused by M and try again without end"
 	case x.Replication.Role == "replica" && x.Replication.SyncInProgress != Known(false):
 		return "X may be in the middle of a copy"
-	case x.Replication.Role == "replica" && modelHost(x) == "10.0.0.1:6379":
+	case !f.Kill && x.Replication.Role == "replica" && modelHost(x) == "10.0.0.1:6379":
 		return "X points at M already"
+	case f.Kill && (x.Replication.Role != "replica" || modelHost(x) != "10.0.0.1:6379" || x.Replication.ReplID != m.Replication.ReplID):
+		return "the link that is closed is not one to M"
 	}
 	if modelResync(x.Replication, m.Replication) == ResyncFull {
 		if why := modelFullCopy(x, m); why != "" {
 			return why
 		}
 	}
-	return modelOnlyOnX(x, m)
+	return modelOnlyOnX(f)
 }
 
 func modelFullCopy(x, m Snapshot) string {
@@ -233,7 +261,8 @@ func modelFullCopy(x, m Snapshot) string {
 }
 
 // modelOnlyOnX: all that X holds is on M too, or on another live master of which X is but a copy.
-func modelOnlyOnX(x, m Snapshot) string {
+func modelOnlyOnX(f ReattachFacts) string {
+	x, m := f.X, f.M
 	r := x.Replication
 	var at Opt[int64] // the last byte of its current history that X holds
 	switch r.Role {
@@ -246,8 +275,12 @@ func modelOnlyOnX(x, m Snapshot) string {
 		at = r.ReplicaOffset
 	case "master":
 		at = r.Offset
-		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != r.SecondOffset.V-1 {
+		left := r.SecondOffset.V - 1 // the last byte of the history that it left
+		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
 			return "X, a master, may have taken writes"
+		}
+		if at.V >= left && left > 0 && modelHolds(m, r.ReplID2, left) && len(r.Replicas) == 0 {
+			return ""
 		}
 		if len(r.Replicas) > 0 {
 			return "X, a master, has replicas: it is in use"
@@ -265,6 +298,17 @@ func modelOnlyOnX(x, m Snapshot) string {
 		return "" // X has a new history and nothing on it yet
 	}
 	return "X holds bytes of a history that M does not hold"
+}
+
+// modelQuiet: no client wrote to X since it left. Its count of changes is what it was, in one run, with no save in between to set it back,
+// and our reading of then was of the very byte at which it left, or the count was and is 0.
+func modelQuiet(x Snapshot, old NodeMemory, left int64) bool {
+	was, is := old.Followed, x.Persistence
+	oneRun := was.RunID != "" && was.RunID == x.RunID && was.ReplID == x.Replication.ReplID2
+	noSave := is.LastSaveTime.Known && was.ServerTime.Known && is.LastSaveTime == was.LastSave && is.Saves == was.Saves && is.LastSaveTime.V < was.ServerTime.V
+	steady := x.ServerTime.Known && x.ServerTime.V-was.ServerTime.V >= 5 && x.ServerTime.V-was.ServerTime.V <= 15 // the two readings are 10 s apart
+	same := is.ChangesSinceLastSave.Known && (is.ChangesSinceLastSave.V == 0 || was.Offset == left && is.ChangesSinceLastSave == was.Changes)
+	return oneRun && noSave && steady && same
 }
 
 // modelHolds: M has the history id up to its byte v.
@@ -390,6 +434,10 @@ func checkRemedy(rt *rapid.T, g Group, tg Triage) {
 		rt.Fatalf("a remedy towards itself: %+v", tg)
 	case r.Role == RoleReplica && m.Replication.Role != RoleMaster:
 		rt.Fatalf("a remedy towards a node that is no master: %+v", tg)
+	case tg.Cause == CauseStuckLink:
+		if r.Role != RoleReplica || r.MasterPort != 6379 || !r.LinkUp.Or(false) || r.ReplID == "" {
+			rt.Fatalf("a link is closed that is not half open: %+v\nx %s", tg, brief(x))
+		}
 	case r.Role == RoleReplica && r.MasterHost == "10.0.0.1" && r.MasterPort == 6379:
 		rt.Fatalf("REPLICAOF to where it points already does nothing: %+v", tg)
 	}

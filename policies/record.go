@@ -144,6 +144,7 @@ type NodeMemory struct {
 	Offset   int64     `json:"offset"`
 	Keys     int64     `json:"keys"`
 	Followed Followed  `json:"followed,omitzero"` // the history that it last had its link up to, as a replica
+	Writable time.Time `json:"writable,omitzero"` // when it was last seen as a replica that takes writes (replica-read-only no); zero: never
 }
 
 // Followed is a history that a replica followed, and how far it had come.
@@ -151,4 +152,24 @@ type Followed struct {
 	ReplID ReplID    `json:"replid"`
 	Offset int64     `json:"offset"`
 	At     time.Time `json:"at"`
+	Master Address   `json:"master,omitzero"`  // as the replica knew its master
+	RunID  string    `json:"run_id,omitempty"` // of the replica
+
+	// Replicas are those that the replica itself had then, as it shows them.
+	Replicas []Address `json:"replicas,omitempty"`
+
+	// What INFO said of the replica then, by its own clock.
+	ServerTime Opt[int64]      `json:"server_time,omitzero"`
+	Changes    Opt[int64]      `json:"changes,omitzero"`   // rdb_changes_since_last_save
+	LastSave   Opt[int64]      `json:"last_save,omitzero"` // rdb_last_save_time
+	Saves      Opt[int64]      `json:"saves,omitzero"`     // rdb_saves, 7.0 and later
+	Settings   ReplicaSettings `json:"settings,omitzero"`
+}
+
+// ReplicaSettings are the settings of a replica that a repair must not cost it. The password of masterauth is never kept.
+type ReplicaSettings struct {
+	MasterAuth Opt[bool]   `json:"masterauth_set,omitzero"`
+	MasterUser Opt[string] `json:"masteruser,omitzero"`
+	ReadOnly   Opt[bool]   `json:"replica_read_only,omitzero"`
+	Priority   Opt[int64]  `json:"replica_priority,omitzero"`
 }

@@ -57,15 +57,21 @@ type Snapshot struct {
 	ConfigDenied   bool // CONFIG GET was refused (ACL or renamed)
 	MasterAuthSet  Opt[bool]
 	MasterUser     Opt[string]
-	LazyfreeExpire Opt[string] // lazyfree-lazy-expire: yes or no
-	SentinelSeen   Opt[bool]   // CLIENT LIST shows a Sentinel; unknown unless a deep probe read it
-	ClientOutput   Opt[int64]  // bytes of output buffers of normal and Pub/Sub clients by CLIENT LIST; deep probes only
-	TopClient      string      // address of the client with the largest output buffer, when it holds over 1 MiB
-	AuthRequired   Opt[bool]   // an unauthenticated connection is refused; deep probes only
-	Renamed        []string    // commands the server does not know: deep probes only
-	CommandsKnown  bool        // Renamed was read
-	MasterIPs      []string    // what Replication.MasterHost resolves to from here; empty: not resolvable
-	OwnIPs         []string    // what the node's own configured addresses resolve to from here
+	Priority       Opt[int64]       // replica-priority: 0 is never promoted by Sentinel
+	TLSPort        Opt[int]         // tls-port; 0: none
+	TLSReplication Opt[bool]        // tls-replication: it speaks TLS to its master
+	ReplicaBuffer  Opt[BufferLimit] // client-output-buffer-limit of replicas
+	ConfigFile     Opt[bool]        // it was started with a config file, which CONFIG REWRITE needs
+	Refusals       []Refusal        // logins and commands refused to peers by ACL LOG; deep probes of servers without error counters (6.0)
+	LazyfreeExpire Opt[string]      // lazyfree-lazy-expire: yes or no
+	SentinelSeen   Opt[bool]        // CLIENT LIST shows a Sentinel; unknown unless a deep probe read it
+	ClientOutput   Opt[int64]       // bytes of output buffers of normal and Pub/Sub clients by CLIENT LIST; deep probes only
+	TopClient      string           // address of the client with the largest output buffer, when it holds over 1 MiB
+	AuthRequired   Opt[bool]        // an unauthenticated connection is refused; deep probes only
+	Renamed        []string         // commands the server does not know: deep probes only
+	CommandsKnown  bool             // Renamed was read
+	MasterIPs      []string         // what Replication.MasterHost resolves to from here; empty: not resolvable
+	OwnIPs         []string         // what the node's own configured addresses resolve to from here
 }
 
 // Memory is INFO memory, in bytes.
@@ -136,6 +142,24 @@ type Stats struct {
 	SyncPartialErr      Opt[int64]
 	OOMErrors           Opt[int64] // errorstat_OOM; 7.0 and later. Known and 0 when the server reports errorstats and has none
 	OutputBufferKills   Opt[int64] // client_output_buffer_limit_disconnections
+	ConnectionsReceived Opt[int64] // total_connections_received
+
+	// Refusals of errorstats, 7.0 and later. Known and 0 when the server reports errorstats and has none.
+	NoAuthErrors, WrongPassErrors, NoPermErrors Opt[int64]
+}
+
+// BufferLimit is one class of client-output-buffer-limit: a client whose buffer passes Hard bytes, or Soft bytes for SoftSeconds, is
+// cut off. 0: no limit.
+type BufferLimit struct {
+	Hard, Soft, SoftSeconds int64
+}
+
+// Refusal is one entry of ACL LOG: what a peer was refused.
+type Refusal struct {
+	Host   string // the peer's address
+	Reason string // auth, command, key or channel
+	Object string // AUTH, or the command
+	Age    time.Duration
 }
 
 // ReplID is a replication id; "" and forty zeros are none.
@@ -248,10 +272,12 @@ func (s Snapshot) Line() Opt[Line] {
 	return Known(Line{major, minor})
 }
 
-// Group is all snapshots of one instance from one round of probing, in config order.
+// Group is all snapshots of one instance from one round of probing, in config order, and what earlier ones left behind.
 type Group struct {
 	Instance  Instance
 	Snapshots []Snapshot
+	Courses   map[string]LinkCourse // by replica; a missing one has seen nothing
+	Memory    map[string]NodeMemory // our durable record, by node; nil: not at hand
 }
 
 // Of finds a node's snapshot.

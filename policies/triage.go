@@ -13,6 +13,7 @@ type Triage struct {
 	Cause    Cause
 	Severity Severity // Critical: off its master; Warning: on the mend by itself, or changed by a person
 	Remedy   Action   // the action that can cure the cause once every guard agrees; empty: none
+	Early    bool     // another look may still tell a nearer cause: none of these is cured by an action
 	Msg      string
 }
 
@@ -111,8 +112,10 @@ func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 	switch {
 	case m.Reach == ReachUp && !m.Loading.Or(false) && m.Keys().Or(1) == 0 && x.Keys().Or(1) > 0:
 		t.Cause, t.Msg = CauseMasterEmpty, fmt.Sprintf("%s is a master with %s keys and %s is empty: following it would delete them", xn.Name, x.Keys(), mn.Name)
-	case len(x.Replication.Replicas) > 0 || followed(g, xn):
+	case inUse(g, xn, x):
 		t.Cause, t.Msg = CauseTwoMasters, fmt.Sprintf("%s and %s are both masters, and %s has replicas of its own: decide which one holds the data", xn.Name, mn.Name, xn.Name)
+	case own.Known && own.V > 0 && GrowthExplained(x, g.Memory[xn.Name]) != "":
+		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is a master instead of a replica of %s; its history grew by %d bytes, none of them a write: %s", xn.Name, mn.Name, own.V, GrowthExplained(x, g.Memory[xn.Name]))
 	case own.Known && own.V > 0:
 		t.Cause, t.Msg = CausePromotedWithWrites, fmt.Sprintf("%s was promoted to master and its history grew by %d bytes since", xn.Name, own.V)
 	default:
@@ -121,12 +124,20 @@ func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 	return t
 }
 
-// followed reports whether another node of the group follows n.
-func followed(g Group, n Node) bool {
-	return slices.ContainsFunc(g.Snapshots, func(s Snapshot) bool {
-		up, ok := g.upstream(s)
-		return ok && s.Node != n.Name && up.Name == n.Name
-	})
+// inUse reports whether a node that is a master has begun to serve replicas as one: some that it did not have as a replica itself, or
+// some of the group that it does not show.
+func inUse(g Group, n Node, s Snapshot) bool {
+	return newReplicas(s, g.Memory[n.Name]) || followers(g, n) > len(s.Replication.Replicas)
+}
+
+// followers counts the other nodes of the group that follow n.
+func followers(g Group, n Node) (count int) {
+	for _, s := range g.Snapshots {
+		if up, ok := g.upstream(s); ok && s.Node != n.Name && up.Name == n.Name {
+			count++
+		}
+	}
+	return count
 }
 
 // replicaRole: both have the right role; where does the replica point, and does the link work?
@@ -154,6 +165,8 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 	r := x.Replication
 	up, _ := g.Of(target.Name)
 	switch {
+	case up.Reach.Answers() && up.Replication.Role == RoleMaster && !inUse(g, target, up):
+		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which was promoted: %s comes first, %s follows it by itself", xn.Name, target.Name, target.Name, xn.Name)}, true
 	case up.Reach.Answers() && up.Replication.Role == RoleMaster:
 		return Triage{Cause: CauseTwoMasters, Msg: fmt.Sprintf("%s follows %s, which is a master beside %s: decide which one holds the data", xn.Name, target.Name, mn.Name)}, true
 	case !g.leadsTo(x, mn.Name) && up.Reach.Answers():
@@ -179,22 +192,157 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	r := x.Replication
 	switch {
-	case r.LinkUp.Or(false) && silence(r) > silentLink:
-		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the link of %s says up, yet the master %s has sent nothing for %d s: half-open connection; CLIENT KILL TYPE master on %s makes it connect again", xn.Name, mn.Name, silence(r), xn.Name)}, true
-	case r.LinkUp.Or(false) && inStep(r, m.Replication):
-		return Triage{}, false
-	case r.LinkUp.Or(false) && r.ReplID == "" && r.ReplicaOffset == Known(int64(-1)) && !m.Replication.ReplID.None():
-		return Triage{}, false // PSYNC is renamed on the master: the lag is unknown, nothing else is wrong
-	case !r.LinkUp.Or(false) && lacksPassword(g, x, m): // sync_in_progress flickers while it is turned away, so this comes first
+	case r.LinkUp.Or(false):
+		return linkUp(xn, mn, x, m)
+	case m.Reach == ReachUp && !m.Loading.Or(false) && m.Keys().Or(1) == 0 && x.Keys().Or(0) > 0:
+		return Triage{Cause: CauseMasterEmpty, Msg: fmt.Sprintf("the master %s is empty and %s still holds %s keys, which it loses as soon as it connects: to keep them a person has to take it off (REPLICAOF NO ONE on %s) before the link comes up", mn.Name, xn.Name, x.Keys(), xn.Name)}, true
+	case lacksPassword(g, x, m): // sync_in_progress flickers while it is turned away, so this comes before it
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
-	case r.LinkUp.Or(false) && !r.SyncInProgress.Or(true) && !r.ReplID.None() && !m.Replication.ReplID.None():
-		return Triage{Cause: CauseWrongMaster, Msg: fmt.Sprintf("%s follows a server at %s:%d that is not the %s we reach at %s (history %s, not %s): the address leads elsewhere from there; correct peer_address", xn.Name, r.MasterHost, r.MasterPort, mn.Name, mn.Address, short(string(r.ReplID)), short(string(m.Replication.ReplID)))}, true
-	case r.SyncInProgress.Or(false), r.LinkUp.Or(false), copying(m, x):
+	case tlsMismatch(x, m) != "":
+		return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s and %s", xn.Name, mn.Name, tlsMismatch(x, m))}, true
+	case coursesRound(g, xn):
+		return copyLoop(g, xn, mn, x, m), true
+	case refusedLogin(g.Courses[xn.Name], x, m):
+		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s refuses the login or the commands of %s: its masteruser (%s) or masterauth is wrong, or the user lacks +psync +replconf +ping on %s; see ACL LOG there", mn.Name, xn.Name, cmpOr(x.MasterUser.Or(""), "default"), mn.Name)}, true
+	case r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(0) > silentLink:
+		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the copy from %s to %s has stood still for %d s: repl-timeout of %s ends it, and it begins anew; nothing shortens that but a lower repl-timeout", mn.Name, xn.Name, r.SyncLastIOSeconds.V, xn.Name)}, true
+	case r.SyncInProgress.Or(false), copying(m, x):
 		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, mn.Name)}, true
 	case m.Reach == ReachLoading || m.Loading.Or(false):
 		return Triage{Cause: CauseLoading, Severity: Warning, Msg: fmt.Sprintf("the master %s is loading its data set; %s reconnects by itself", mn.Name, xn.Name)}, true
 	}
-	return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s and cannot connect (%s), while we reach both: check network, firewall, TLS and masterauth between them; REPLICAOF would change nothing", xn.Name, mn.Name, link(r))}, true
+	return cannotConnect(g.Courses[xn.Name], xn, mn, x, m), true
+}
+
+// linkUp: the replica says that the link to the right master is up.
+func linkUp(xn, mn Node, x, m Snapshot) (Triage, bool) {
+	r := x.Replication
+	switch {
+	case silent(r, m.Replication) && inStep(r, m.Replication):
+		return Triage{Cause: CauseStuckLink, Remedy: ReattachReplica, Msg: fmt.Sprintf("the link of %s says up, yet the master %s has sent nothing for %d s and answers us: half-open connection; CLIENT KILL TYPE master on %s makes it connect again", xn.Name, mn.Name, silence(r), xn.Name)}, true
+	case inStep(r, m.Replication):
+		return Triage{}, false
+	case r.ReplID == "" && r.ReplicaOffset == Known(int64(-1)) && !m.Replication.ReplID.None():
+		return Triage{}, false // PSYNC is renamed on the master: the lag is unknown, nothing else is wrong
+	case !r.SyncInProgress.Or(true) && !r.ReplID.None() && !m.Replication.ReplID.None():
+		return Triage{Cause: CauseWrongMaster, Msg: fmt.Sprintf("%s follows a server at %s:%d that is not the %s we reach at %s (history %s, not %s): the address leads elsewhere from there; correct peer_address", xn.Name, r.MasterHost, r.MasterPort, mn.Name, mn.Address, short(string(r.ReplID)), short(string(m.Replication.ReplID)))}, true
+	}
+	return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, mn.Name)}, true
+}
+
+// cannotConnect: nothing but the connection itself is left. Whether the master turns the replica away for a reason of its own shows
+// only by its counters, over some looks.
+func cannotConnect(c LinkCourse, xn, mn Node, x, m Snapshot) Triage {
+	state := x.Replication.LinkState
+	if state != "connecting" {
+		switch {
+		case c.moved(counterRejected).Or(0) > 0:
+			return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s, which is at maxclients and rejects new connections (%d since we look): connected_clients comes first; raise maxclients or close clients on %s", xn.Name, mn.Name, c.moved(counterRejected).V, mn.Name)}
+		case x.TLSReplication.Or(false) && c.moved(counterConnections).Or(0) > 0:
+			return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s over TLS, connections arrive there and none comes up: check tls-ca-cert-file, the certificates and their dates on both; the log of %s names the error", xn.Name, mn.Name, xn.Name)}
+		}
+	}
+	return Triage{Cause: CauseNetwork, Early: state != "connecting" && c.Span() < courseEnough,
+		Msg: fmt.Sprintf("%s points at its master %s and cannot connect (%s), while we reach both: check network, firewall, TLS and masterauth between them; REPLICAOF would change nothing", xn.Name, mn.Name, link(x.Replication))}
+}
+
+// courseEnough is how long a link has to be watched before its counters tell: a replica tries again each second.
+const courseEnough = 2500 * time.Millisecond
+
+// coursesRound reports whether the master begins one full copy after the other and the link never comes up. Each of the other replicas
+// may have had one of them.
+func coursesRound(g Group, xn Node) bool {
+	others := int64(len(g.Instance.Nodes)) - 2
+	return g.Courses[xn.Name].Copies().Or(0) >= 2+max(0, others)
+}
+
+// copyLoop tells a copy that the master cuts off for its output buffer from one that the replica cannot take.
+func copyLoop(g Group, xn, mn Node, x, m Snapshot) Triage {
+	c := g.Courses[xn.Name]
+	n := c.Copies().V
+	begun := fmt.Sprintf("%s began %d full copies to %s in %s and none was finished", mn.Name, n, xn.Name, c.Span().Round(100*time.Millisecond))
+	if reads, known := readsDataOf(x, m); known && !reads {
+		return Triage{Cause: CauseLoadFailed, Msg: fmt.Sprintf("%s: %s (%s %s) is not known to read the data set of %s %s; upgrade %s, and take it off until then (REPLICAOF NO ONE)", begun, xn.Name, x.Product, x.Version, m.Product, m.Version, xn.Name)}
+	}
+	if !cutOff(c, m) {
+		return Triage{Cause: CauseLoadFailed, Msg: fmt.Sprintf("%s, although %s did not cut them off for its output buffer: the log of %s tells why (disk full, not enough memory, a data set that it cannot read, a link that breaks)", begun, mn.Name, xn.Name)}
+	}
+	return Triage{Cause: CauseResyncLoop, Msg: begun + ": " + bufferAdvice(c, mn, m)}
+}
+
+// cutOff reports whether the copies were ended by the master for client-output-buffer-limit replica: it counts that from Redis 8.0 and
+// in Valkey; elsewhere the stream tells, which has to outgrow the limit within one copy.
+func cutOff(c LinkCourse, m Snapshot) bool {
+	if kills := c.moved(counterKills); kills.Known {
+		return kills.V > 0
+	}
+	l, streamed := m.ReplicaBuffer, c.Streamed()
+	if !l.Known || !streamed.Known {
+		return true
+	}
+	least := l.V.Hard
+	if l.V.Soft > 0 && (least == 0 || l.V.Soft < least) {
+		least = l.V.Soft
+	}
+	return least > 0 && streamed.V/max(1, c.Copies().V) >= least
+}
+
+// bufferAdvice says which limit is too small and what it would take.
+func bufferAdvice(c LinkCourse, mn Node, m Snapshot) string {
+	rate, limit := c.StreamRate(), m.ReplicaBuffer
+	room := RoomForCopy(m.Memory.Dataset.Or(0), rate.Or(0))
+	for limit.Known && room <= limit.V.Hard && room < 1<<40 {
+		room *= 2 // what is set is not enough, whatever the figures say
+	}
+	is := "its limit cannot be read (grant +config|get)"
+	if limit.Known {
+		is = fmt.Sprintf("it is %s %s %d", size(limit.V.Hard), size(limit.V.Soft), limit.V.SoftSeconds)
+	}
+	return fmt.Sprintf("client-output-buffer-limit of replicas on %s is too small (%s; the stream grows by %s a second, the data set has %s): CONFIG SET client-output-buffer-limit \"replica %d %d 60\" on %s", mn.Name, is,
+		size(rate.Or(0)), size(m.Memory.Dataset.Or(0)), room, room/4, mn.Name)
+}
+
+// size is bytes for a person.
+func size(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// tlsMismatch says how the two ends of the link disagree about TLS; empty: they do not, or it is not known.
+func tlsMismatch(x, m Snapshot) string {
+	port := x.Replication.MasterPort
+	speaks, plain, tls := x.TLSReplication, m.TCPPort.Or(0), m.TLSPort.Or(0)
+	switch {
+	case !speaks.Known || !m.TCPPort.Known || !m.TLSPort.Known:
+		return ""
+	case speaks.V && port == plain && plain != tls:
+		return fmt.Sprintf("speaks TLS (tls-replication yes) to its plaintext port %d: set tls-replication no on the replica, or give it the TLS port", port)
+	case !speaks.V && port == tls && plain != tls:
+		return fmt.Sprintf("speaks plaintext (tls-replication no) to its TLS port %d: set tls-replication yes on the replica, or give it the plaintext port", port)
+	}
+	return ""
+}
+
+// refusalFresh is the age up to which an entry of ACL LOG is about now.
+const refusalFresh = 10 * time.Second
+
+// refusedLogin reports whether the master turns the replica's login or its commands away: by its error counters (7.0 and later), which
+// name nobody, or by its ACL LOG, which names the address.
+func refusedLogin(c LinkCourse, x, m Snapshot) bool {
+	if x.Replication.LinkState == "connecting" || !x.MasterAuthSet.Or(true) && x.MasterUser.Or("") == "" {
+		return false
+	}
+	fromX := slices.ContainsFunc(m.Refusals, func(r Refusal) bool {
+		return r.Age < refusalFresh && slices.Contains(x.OwnIPs, r.Host) && slices.Contains([]string{"auth", "psync", "sync", "replconf", "ping"}, strings.ToLower(r.Object))
+	})
+	return fromX || c.refusedLogins() > 0
 }
 
 // copying reports whether the master shows a replica that it is preparing or sending a copy to. With
@@ -218,6 +366,16 @@ func lacksPassword(g Group, x, m Snapshot) bool {
 func inStep(x, m Replication) bool { return !x.ReplID.None() && x.ReplID == m.ReplID }
 
 func silence(r Replication) int64 { return r.LastIOSecondsAgo.Or(0) }
+
+// quietLink is one second over the period of the master's PINGs (repl-ping-replica-period, 10 s).
+const quietLink = 11
+
+// silent reports whether a link that says up is half open: the master, which answers us, has sent nothing for long, or for a while and
+// shows no replica that answers it.
+func silent(x, m Replication) bool {
+	attended := slices.ContainsFunc(m.Replicas, func(l ReplicaLine) bool { return l.State == "online" && l.Lag.Or(0) <= quietLink })
+	return silence(x) > silentLink || silence(x) > quietLink && !attended
+}
 
 func link(r Replication) string {
 	switch {

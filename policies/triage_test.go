@@ -25,6 +25,8 @@ const (
 type trio struct {
 	in      Instance
 	m, x, y Snapshot
+	oldX    NodeMemory
+	course  LinkCourse // of x
 }
 
 func newTrio() *trio {
@@ -85,6 +87,29 @@ func (tr *trio) promote(s *Snapshot, own int64) {
 	s.MasterIPs = nil
 }
 
+// moved is the course of a link that is down: pairs of a counter and how far it came.
+func moved(span time.Duration, pairs ...int) LinkCourse {
+	c := LinkCourse{Since: noon.Add(-span), Last: noon}
+	for i := 0; i < len(pairs); i += 2 {
+		c.first.counters[pairs[i]], c.last.counters[pairs[i]] = Known(int64(7)), Known(int64(7+pairs[i+1]))
+	}
+	return c
+}
+
+// grownTrio has X promoted and its history grown by expired keys: the changes that it counted when it followed are those it counts now.
+func grownTrio() *trio {
+	tr := newTrio()
+	tr.promote(&tr.x, 95)
+	tr.m.Replication.Replicas = tr.m.Replication.Replicas[1:]
+	p := &tr.x.Persistence
+	p.ChangesSinceLastSave, p.LastSaveTime, p.Saves, tr.x.ServerTime = Known(int64(7)), Known(int64(100)), Known(int64(1)), Known(int64(1000))
+	tr.oldX = NodeMemory{Instance: "dcs-1", Node: "node-x", At: tr.x.At, RunID: tr.x.RunID, Role: RoleMaster, ReplID: histX, Followed: Followed{
+		ReplID: histM, Offset: fullTo, At: tr.x.At.Add(-10 * time.Second), RunID: tr.x.RunID,
+		ServerTime: Known(int64(990)), Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves,
+	}}
+	return tr
+}
+
 // lose makes s a node that does not answer.
 func (tr *trio) lose(s *Snapshot, why Reach) {
 	*s = Snapshot{Instance: s.Instance, Node: s.Node, At: s.At, Reach: why, Err: "dial tcp: " + string(why), OwnIPs: s.OwnIPs}
@@ -95,7 +120,7 @@ func (tr *trio) xNode() Address { return tr.in.Nodes[1].Peer() }
 func (tr *trio) yNode() Address { return tr.in.Nodes[2].Peer() }
 
 func (tr *trio) group() Group {
-	return Group{Instance: tr.in, Snapshots: []Snapshot{tr.m, tr.x, tr.y}}
+	return Group{Instance: tr.in, Snapshots: []Snapshot{tr.m, tr.x, tr.y}, Memory: map[string]NodeMemory{"node-x": tr.oldX}, Courses: map[string]LinkCourse{"node-x": tr.course}}
 }
 
 // verdicts writes a triage as text: one "node cause severity [remedy]" for each sick replica.
@@ -248,7 +273,97 @@ func TestTriageNamesTheCause(t *testing.T) {
 
 		// X points at M and the link is bad.
 		{"last byte 20 s ago", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(20)) }, ""},
-		{"last byte 21 s ago", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(21)) }, "node-x stuck-link critical"},
+		{"last byte 21 s ago", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(21)) }, "node-x stuck-link critical reattach-replica"},
+		{"last byte 12 s ago, and the master shows others that answer it", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(12)) }, ""},
+		{"last byte 12 s ago, and the master shows no replica that answers it", func(tr *trio) {
+			tr.x.Replication.LastIOSecondsAgo = Known(int64(12))
+			tr.m.Replication.Replicas = []ReplicaLine{{Host: "10.0.0.2", Port: 6379, State: "online", Lag: Known(int64(12))}, {Host: "10.0.0.3", Port: 6379, State: "wait_bgsave"}}
+		}, "node-x stuck-link critical reattach-replica"},
+		{"a copy that has stood still", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "sync")
+			tr.x.Replication.SyncInProgress, tr.x.Replication.SyncLastIOSeconds = Known(true), Known(int64(21))
+		}, "node-x stuck-link critical"},
+		{"master empty, replica still holds its keys", func(tr *trio) { tr.followDown(&tr.x, tr.mNode(), "connect"); tr.m.DBs = nil }, "node-x master-empty critical"},
+		{"TLS spoken to the plaintext port", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connecting")
+			tr.x.TLSReplication, tr.m.TLSPort = Known(true), Known(6380)
+		}, "node-x tls critical"},
+		{"plaintext spoken to the TLS port", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.TLSReplication, tr.m.TLSPort, tr.m.TCPPort = Known(false), Known(6379), Known(6380)
+		}, "node-x tls critical"},
+		{"TLS on both, connections arrive and none comes up", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.TLSReplication = Known(true)
+			tr.course = moved(3*time.Second, counterConnections, 3)
+		}, "node-x tls critical"},
+		{"TLS on both, nothing arrives", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.TLSReplication = Known(true)
+			tr.course = moved(3*time.Second, counterConnections, 0)
+		}, "node-x network critical"},
+		{"master refuses its login", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.MasterAuthSet = Known(true)
+			tr.course = moved(time.Second, counterWrongPass, 1)
+		}, "node-x auth critical"},
+		{"master refuses somebody's login, and the replica does not come so far", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connecting")
+			tr.x.MasterAuthSet = Known(true)
+			tr.course = moved(time.Second, counterWrongPass, 1)
+		}, "node-x network critical"},
+		{"6.0: the ACL log names it", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.MasterAuthSet = Known(true)
+			tr.m.Refusals = []Refusal{{Host: "10.0.0.2", Reason: "command", Object: "PSYNC", Age: 2 * time.Second}}
+		}, "node-x auth critical"},
+		{"6.0: the ACL log names others and older ones", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.x.MasterAuthSet = Known(true)
+			tr.m.Refusals = []Refusal{{Host: "10.0.0.9", Object: "AUTH"}, {Host: "10.0.0.2", Object: "AUTH", Age: time.Minute}, {Host: "10.0.0.2", Object: "get"}}
+		}, "node-x network critical"},
+		{"one copy for each replica is no loop", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "sync")
+			tr.x.Replication.SyncInProgress = Known(true)
+			tr.course = moved(5*time.Second, counterCopies, 2)
+		}, "node-x syncing warning"},
+		{"copy after copy, cut off for the buffer", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "sync")
+			tr.x.Replication.SyncInProgress = Known(true)
+			tr.course = moved(5*time.Second, counterCopies, 3, counterKills, 3)
+		}, "node-x resync-loop critical"},
+		{"copy after copy, nobody cut it off", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.course = moved(5*time.Second, counterCopies, 3, counterKills, 0)
+		}, "node-x load-failed critical"},
+		{"copy after copy, no such counter, the stream outgrows the limit in each", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.m.ReplicaBuffer = Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20, SoftSeconds: 10})
+			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 3<<20)
+		}, "node-x resync-loop critical"},
+		{"copy after copy, no such counter, the stream is slow", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.m.ReplicaBuffer = Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20, SoftSeconds: 10})
+			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 1<<20)
+		}, "node-x load-failed critical"},
+		{"copy after copy, and the master is newer", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.m.Version = "8.0.2"
+			tr.course = moved(5*time.Second, counterCopies, 30, counterKills, 1)
+		}, "node-x load-failed critical"},
+		{"grown by expired keys alone, as our record proves", func(tr *trio) { *tr = *grownTrio() }, "node-x promoted critical reattach-replica"},
+		{"promoted with the replica that it had before", func(tr *trio) {
+			tr.promote(&tr.x, 0)
+			tr.x.Replication.Replicas = []ReplicaLine{{Host: "10.0.0.3", Port: 6379, State: "online"}}
+			tr.follow(&tr.y, tr.xNode())
+			tr.y.Replication.ReplID = histX
+			tr.oldX.Followed = Followed{RunID: tr.x.RunID, ReplID: histM, Offset: fullTo, Replicas: []Address{tr.yNode()}}
+		}, "node-x promoted critical reattach-replica, node-y chained critical"},
+		{"promoted with the replica that it had in another life", func(tr *trio) {
+			tr.promote(&tr.x, 0)
+			tr.x.Replication.Replicas = []ReplicaLine{{Host: "10.0.0.3", Port: 6379, State: "online"}}
+			tr.oldX.Followed = Followed{RunID: "another", ReplID: histM, Offset: fullTo, Replicas: []Address{tr.yNode()}}
+		}, "node-x two-masters critical reattach-replica"},
 		{"PSYNC is renamed on the master: no id and offset -1, link up, nothing else wrong", func(tr *trio) {
 			r := &tr.x.Replication
 			r.ReplID, r.ReplicaOffset, r.Offset = "", Known(int64(-1)), Known(int64(-1))

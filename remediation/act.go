@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"dcshealer/policies"
 	"dcshealer/remediation/journal"
-	"dcshealer/remediation/reattach"
 )
 
 // errDenied is a guard's denial right before a command.
@@ -160,10 +158,11 @@ func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again 
 // lastLook probes the nodes that matter once more and asks every guard again: the last step before a command. A node that hangs
 // elsewhere in the instance must not make this evidence old, so the others stay as they were seen.
 func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req request) (look, result) {
-	fresh := look{group: policies.Group{Instance: m.in, Snapshots: slices.Clone(l.group.Snapshots)}, earlier: l.group,
+	fresh := look{group: policies.Group{Instance: m.in, Snapshots: slices.Clone(l.group.Snapshots), Courses: l.group.Courses}, earlier: l.group,
 		agreed: map[string]bool{}, memory: l.memory}
 	target, _ := m.in.Node(p.Node)
 	m.probeInto(ctx, fresh.group, Prober.ProbeDeep, target, m.in.Master())
+	m.learn(&fresh.group)
 	fresh.at = time.Now()
 	fresh.findings, fresh.faults = m.judge(fresh.group, slowCommands{}, fresh.at)
 	for i, f := range fresh.faults {
@@ -209,141 +208,15 @@ func (m *Machine) connect(ctx context.Context, l look, n policies.Node, permit [
 // sameServer compares run ids. A moved address, a load balancer or a service name can lead elsewhere than the probes' connection.
 func (m *Machine) sameServer(ctx context.Context, c *conn, l look, n policies.Node) result {
 	s, _ := l.group.Of(n.Name)
-	id, err := c.RunID(ctx)
+	now, err := c.Info(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return stopping(ctx)
 	case err != nil:
 		return result{outcome: policies.OutcomeFailed, err: fmt.Errorf("connect to %s/%s at %s: %w", m.in.Name, n.Name, n.Address, err)}
-	case id == "" || id != s.RunID:
+	case now.RunID != s.RunID:
 		return result{outcome: policies.OutcomeDenied, denied: []policies.Guard{policies.GuardIdentity},
-			err: fmt.Errorf("%w: %s leads to another server (run id %.8s) than the one diagnosed (%.8s): check the address of %s", errDenied, n.Address, id, s.RunID, n.Name)}
+			err: fmt.Errorf("%w: %s leads to another server (run id %.8s) than the one diagnosed (%.8s): check the address of %s", errDenied, n.Address, now.RunID, s.RunID, n.Name)}
 	}
 	return result{}
-}
-
-// reattach sends REPLICAOF and waits for the proof.
-func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
-	xn, _ := m.in.Node(p.Node)
-	mn := m.in.Master()
-	// Connected beforehand: little but a round trip lies between the last look and the command.
-	c, r := m.connect(ctx, l, xn, []string{"replicaof", "role", "info"}, rc)
-	if r.outcome != "" {
-		return r
-	}
-	defer c.Close()
-	fresh, denied := m.lastLook(ctx, l, p, req)
-	if denied.outcome != "" {
-		return denied
-	}
-	if err := m.stillTheSame(ctx, c, fresh, xn, req); err != nil {
-		return result{outcome: policies.OutcomeDenied, err: err, denied: []policies.Guard{policies.GuardIdentity}}
-	}
-	// Once it is on its way the command is not called off: its effect is read back whatever happens.
-	err := reattach.Send(context.WithoutCancel(ctx), c, mn.Peer())
-	switch {
-	case unsupported(err):
-		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +replicaof to the user %q: %w", xn.Name, m.in.Username, err)}
-	case errors.Is(err, reattach.ErrNothingHappened), refused(err):
-		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
-	}
-	r = m.verifyReattach(ctx, fresh, p, xn, mn)
-	if r.outcome != policies.OutcomeSucceeded && err != nil {
-		r.err = errors.Join(err, r.err)
-	}
-	return r
-}
-
-// stillTheSame reads the master once more, and then asks ROLE on the very connection that the command will take, right before
-// it: a restart, a write, a failover or a person's REPLICAOF since the last look shows here.
-func (m *Machine) stillTheSame(ctx context.Context, c *conn, l look, xn policies.Node, req request) error {
-	mn := m.in.Master()
-	before, _ := l.group.Of(mn.Name)
-	now := m.probers[mn.Name].Probe(ctx)
-	b, n := before.Replication, now.Replication
-	if now.Reach != policies.ReachUp || now.RunID != before.RunID || n.Role != policies.RoleMaster || n.ReplID != b.ReplID ||
-		n.Offset.Or(0) < b.Offset.Or(0) || policies.ClearlyFewer(now.Keys().Or(0), before.Keys().Or(0)) {
-		return fmt.Errorf("%w: the master %s is not what it was at the last look a moment ago (%s, run id %.8s, role %s, %s keys)", errDenied, mn.Name, now.Reach, now.RunID, n.Role, now.Keys())
-	}
-	role, err := c.Role(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %s cannot be asked for its role: %w", errDenied, xn.Name, err)
-	}
-	x, _ := l.group.Of(xn.Name)
-	r := x.Replication
-	seen := fmt.Sprint("slave ", r.MasterHost, " ", r.MasterPort)
-	if r.Role == policies.RoleMaster {
-		seen = fmt.Sprint("master ", r.Offset)
-	}
-	givenUp := req.allowLost == xn.Name && strings.HasPrefix(role, "master ") && r.Role == policies.RoleMaster
-	if role != seen && !givenUp {
-		return fmt.Errorf("%w: %s says %q and said %q at the last look: it took writes or was changed in between", errDenied, xn.Name, role, seen)
-	}
-	return nil
-}
-
-// verifyReattach waits for the proof; a process that is stopping looks once more and leaves the rest to the next start.
-func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, xn, mn policies.Node) result {
-	if err := m.life.to(ctx, eventSent); err != nil {
-		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
-	}
-	before, _ := l.group.Of(mn.Name)
-	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
-	proof, err := v.Run(ctx)
-	if ctx.Err() != nil && !proof.Attached {
-		proof = lastProof(ctx, v)
-		if proof.Attached {
-			err = nil
-		}
-	}
-	r := result{sent: true, after: map[string]any{xn.Name: nodeFacts(proof.Replica), mn.Name: nodeFacts(proof.Master)}}
-	r.effect = map[string]any{"predicted": p.Expect.Resync, "resync": resyncSeen(before, proof.Master), "link_up_after": proof.LinkUpAfter.Seconds(), "attached": proof.Attached, "persistent": false}
-	switch {
-	case err == nil:
-		r.outcome = policies.OutcomeSucceeded
-		r.said = fmt.Sprintf("link up after %s by a %v resync, same history as %s; not written to its config file: CONFIG REWRITE is a person's decision", proof.LinkUpAfter.Round(time.Millisecond), r.effect["resync"], mn.Name)
-	case ctx.Err() != nil:
-		r.outcome, r.err = policies.OutcomeInterrupted, fmt.Errorf("REPLICAOF was sent and the process is stopping: %s", proof.Why)
-	default:
-		r.outcome, r.err = policies.OutcomeFailed, err
-	}
-	return r
-}
-
-// lastProof looks once more, for a second at the most, when the process is stopping.
-func lastProof(ctx context.Context, v reattach.Verify) reattach.Proof {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	p := reattach.Proof{Replica: v.Replica(ctx), Master: v.Master(ctx)}
-	p.Why = v.Attached(p.Replica, p.Master)
-	p.Attached = p.Why == ""
-	return p
-}
-
-// resyncSeen is the kind of copy that the master counted; a restart in between makes it unknown.
-func resyncSeen(before, after policies.Snapshot) string {
-	full := after.Stats.SyncFull.V - before.Stats.SyncFull.V
-	partial := after.Stats.SyncPartialOK.V - before.Stats.SyncPartialOK.V
-	switch {
-	case before.RunID != after.RunID || !after.Stats.SyncFull.Known || full < 0:
-		return "unknown"
-	case full > 0:
-		return string(policies.ResyncFull)
-	case partial > 0:
-		return string(policies.ResyncPartial)
-	}
-	return "unknown"
-}
-
-// addLoss says what a person gave up by hand.
-func (r *result) addLoss(req request, l look, p *policies.Plan) {
-	if req.allowLost != p.Node || !r.sent {
-		return
-	}
-	x, _ := l.group.Of(p.Node)
-	if r.effect == nil {
-		r.effect = map[string]any{}
-	}
-	r.effect["bypassed"] = []policies.Guard{policies.GuardNoLostWrites}
-	r.effect["lost"] = map[string]any{"node": p.Node, "keys_held": x.Keys(), "own_bytes": policies.OwnBytes(x.Replication), "master_repl_offset": x.Replication.Offset, "second_repl_offset": x.Replication.SecondOffset}
 }

@@ -52,6 +52,7 @@ type Healer struct {
 	breakers *breakers
 	tilt     tilt
 	seen     *recent
+	step     func(point string) // told of each step of an action; tests make crash and race points of it
 
 	around sync.Mutex // one look around at a time
 
@@ -66,7 +67,7 @@ type Healer struct {
 func New(o Options) *Healer {
 	h := &Healer{
 		opt: o, log: o.Log.With("component", "healer"), machines: map[string]*Machine{}, seen: newRecent(10_000),
-		memory: map[string]policies.NodeMemory{}, saved: map[string]time.Time{},
+		memory: map[string]policies.NodeMemory{}, saved: map[string]time.Time{}, step: func(string) {},
 	}
 	if o.Journal != nil {
 		h.breakers = newBreakers(o.Journal)
@@ -168,10 +169,14 @@ func (h *Healer) Hint(instance string) {
 // Observe takes a snapshot that another prober read, for the durable record of what each node followed and held. A
 // snapshot is our own reading, never something that an alarm said.
 func (h *Healer) Observe(s policies.Snapshot) {
+	m := h.machines[s.Instance]
+	if m != nil {
+		m.followCourse(s)
+	}
 	if h.opt.Journal == nil || s.Reach != policies.ReachUp {
 		return
 	}
-	if m := h.machines[s.Instance]; m != nil {
+	if m != nil {
 		m.noteBlind(s)
 		m.learnCalm(s)
 	}
@@ -223,6 +228,35 @@ func (h *Healer) remembered(instance, node string) policies.NodeMemory {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.memory[instance+"/"+node]
+}
+
+// remembers is all that is remembered of an instance, by node.
+func (h *Healer) remembers(instance string) map[string]policies.NodeMemory {
+	out := map[string]policies.NodeMemory{}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, n := range h.memory {
+		if name, ok := strings.CutPrefix(key, instance+"/"); ok {
+			out[name] = n
+		}
+	}
+	return out
+}
+
+// forgetWritable forgets that a node took writes as a replica: a full copy has replaced all that it held.
+func (h *Healer) forgetWritable(ctx context.Context, instance, node string) {
+	h.mu.Lock()
+	n := h.memory[instance+"/"+node]
+	was := !n.Writable.IsZero()
+	n.Writable = time.Time{}
+	h.memory[instance+"/"+node] = n
+	h.mu.Unlock()
+	if !was || h.opt.Journal == nil {
+		return
+	}
+	if err := h.opt.Journal.Remember(ctx, n); err != nil {
+		h.log.Warn("node could not be remembered", "instance", instance, "node", node, "err", err)
+	}
 }
 
 // trouble counts the other instances that are confirmed critical or unreachable, by the Machines and by the agent's probes

@@ -58,7 +58,7 @@ func TestAJournalThatCannotBeWrittenStopsAllActions(t *testing.T) {
 	if err := r.h.machines[prod1].drive(t.Context(), eventSuspect); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.h.machines[prod1].work(t.Context(), l, l.faults[0]); err != nil {
+	if _, err := r.h.machines[prod1].work(t.Context(), l, l.faults[0]); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.lines.count("held: the journal cannot be written, and nothing is done without a record"); n != 1 {

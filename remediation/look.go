@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,10 +33,35 @@ const lookTimeout = 2 * time.Second
 func (m *Machine) probeAll(ctx context.Context) policies.Group {
 	g := policies.Group{Instance: m.in, Snapshots: make([]policies.Snapshot, len(m.in.Nodes))}
 	m.probeInto(ctx, g, Prober.ProbeDeep, m.in.Nodes...)
-	for _, s := range g.Snapshots {
-		m.h.Observe(s)
-	}
+	m.learn(&g)
 	return g
+}
+
+// learn takes a round of probing for what is remembered, the master first, and puts what is remembered beside it.
+func (m *Machine) learn(g *policies.Group) {
+	master, _ := g.Of(m.in.Master().Name)
+	m.h.Observe(master)
+	for _, s := range g.Snapshots {
+		if s.Node != master.Node {
+			m.h.Observe(s)
+		}
+	}
+	g.Memory = m.h.remembers(m.in.Name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g.Courses = maps.Clone(m.courses)
+}
+
+// followCourse keeps what the looks at a link that is down add up to, whoever took them.
+func (m *Machine) followCourse(s policies.Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	master := m.in.Master().Name
+	if s.Node == master {
+		m.master = s
+		return
+	}
+	m.courses[s.Node] = m.courses[s.Node].Next(s, m.master)
 }
 
 // probeInto reads the named nodes into their places in the group.
@@ -72,11 +98,11 @@ func (m *Machine) judge(g policies.Group, slow slowCommands, now time.Time) ([]p
 			findings = append(findings, j.Finding)
 		}
 	}
-	remedies := map[string]policies.Action{}
+	triage := map[string]policies.Triage{}
 	for _, t := range policies.TriageReplication(g, now) {
-		remedies[t.Node] = t.Remedy
+		triage[t.Node] = t
 	}
-	return findings, faultsOf(g, findings, remedies)
+	return findings, faultsOf(g, findings, triage)
 }
 
 // slowCommands are the slow commands of each node's window, by id, over the looks of one confirmation: a prober hands out
@@ -114,7 +140,7 @@ func (m *Machine) confirm(ctx context.Context) look {
 	first := m.probeAll(ctx)
 	findings, faults := m.judge(first, slow, time.Now())
 	l := look{group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
-	for range 4 {
+	for looks := 1; looks < 5 || m.h.once() && early(l.faults) && looks < 20; looks++ {
 		if len(l.faults) == 0 && len(l.agreed) == 0 {
 			break
 		}
@@ -133,13 +159,21 @@ func (m *Machine) confirm(ctx context.Context) look {
 				}
 			}
 		}
-		if len(l.agreed) == len(l.faults) {
+		if len(l.agreed) == len(l.faults) && !(m.h.once() && early(l.faults)) {
 			break
 		}
 	}
 	m.diagnose(ctx, &l)
 	return l
 }
+
+// early reports whether another look may still tell a nearer cause of a fault.
+func early(faults []fault) bool {
+	return slices.ContainsFunc(faults, func(f fault) bool { return f.early })
+}
+
+// once reports whether this process looks once and ends, as plan and heal do, so that there is no later look.
+func (h *Healer) once() bool { return h.opt.LookOnly || h.opt.Trigger == policies.TriggerManual }
 
 // diagnose asks where the memory is, with the estimate of a replica in step where there is one.
 func (m *Machine) diagnose(ctx context.Context, l *look) {

@@ -29,8 +29,11 @@ type Machine struct {
 	claims    map[policies.Metric]bool   // what alarms said since the last round
 	incidents map[string]*incident       // open ones, by fault key
 	since     time.Time
-	rtts      map[string]time.Duration // calm round trips, by node
-	blind     map[string]string        // alarms that cannot fire, by node
+	rtts      map[string]time.Duration       // calm round trips, by node
+	blind     map[string]string              // alarms that cannot fire, by node
+	courses   map[string]policies.LinkCourse // of links that are down, by replica
+	master    policies.Snapshot              // the newest of the master
+	early     bool                           // the newest round found a fault whose cause another look may tell better
 
 	estimates map[string]keptEstimate // of expired keys, by master; for the goroutine of the Machine alone
 }
@@ -61,7 +64,7 @@ func newMachine(h *Healer, i policies.Instance) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
 		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
-		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{},
+		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, courses: map[string]policies.LinkCourse{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
 		m.log.Info("state changed", "from", from, "to", to, "reason", e)
@@ -140,7 +143,7 @@ func (m *Machine) run(ctx context.Context) error {
 			err = m.round(ctx)
 			looked = time.Now()
 		case <-look.C:
-			if m.watching() || m.open() > 0 && time.Since(looked) >= max(restPace, pace)-pace/2 {
+			if m.watching() || m.awaitsCause() || m.open() > 0 && time.Since(looked) >= max(restPace, pace)-pace/2 {
 				err = m.round(ctx)
 				looked = time.Now()
 			}
@@ -190,6 +193,13 @@ func (m *Machine) watching() bool {
 	return false
 }
 
+// awaitsCause reports whether the newest round left a fault for another look.
+func (m *Machine) awaitsCause() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.early
+}
+
 // inTrouble reports whether an incident is open that is not repaired.
 func (m *Machine) inTrouble() bool {
 	m.mu.Lock()
@@ -224,18 +234,31 @@ func (m *Machine) round(ctx context.Context) error {
 	}
 	m.closeGone(ctx, l)
 	m.answer(claims, l)
-	for _, f := range l.faults {
-		if !l.agreed[f.key()] {
-			continue
-		}
-		if err := m.work(ctx, l, f); err != nil {
+	m.mu.Lock()
+	m.early = early(l.faults)
+	m.mu.Unlock()
+	worked := map[string]bool{}
+	for f, ok := next(l, worked); ok && ctx.Err() == nil; f, ok = next(l, worked) {
+		worked[f.key()] = true
+		acted, err := m.work(ctx, l, f)
+		if err != nil {
 			return errors.Join(err, m.settle(ctx))
 		}
-		if ctx.Err() != nil {
-			break
+		if acted { // what was seen before is no evidence for the next fault
+			l = m.confirm(ctx)
 		}
 	}
 	return m.settle(ctx)
+}
+
+// next is the first fault that two looks agree on, that no later look can tell better, and that was not worked in this round.
+func next(l look, worked map[string]bool) (fault, bool) {
+	for _, f := range l.faults {
+		if l.agreed[f.key()] && !f.early && !worked[f.key()] {
+			return f, true
+		}
+	}
+	return fault{}, false
 }
 
 // answer says what our own look makes of what alarms claimed, where no incident tells it.
@@ -303,33 +326,34 @@ func (m *Machine) openIncidents() map[string]*incident {
 	return maps.Clone(m.incidents)
 }
 
-// work decides about one confirmed fault, and acts when every guard allows.
-func (m *Machine) work(ctx context.Context, l look, f fault) error {
+// work decides about one confirmed fault, and acts when every guard allows; acted reports that it did.
+func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err error) {
 	inc := m.incidentOf(ctx, f)
 	if inc.given != "" && inc.given == f.Cause {
-		return nil // the server does not support the remedy: only another cause changes that
+		return false, nil // the server does not support the remedy: only another cause changes that
 	}
 	for range 3 { // an action whose effect did not show is planned again; the guards decide how often
 		req := request{fault: f, since: inc.since}
 		p := m.plan(ctx, l, req)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return acted, ctx.Err()
 		}
 		if p == nil || !p.Permitted {
 			if inc.signature == signature(f, p) && (inc.planned || p == nil || !onlyMode(p)) {
-				return nil // decided before, and nothing has changed
+				return acted, nil // decided before, and nothing has changed
 			}
-			return m.refuse(ctx, l, inc, p)
+			return acted, m.refuse(ctx, l, inc, p)
 		}
 		again, err := m.act(ctx, l, inc, p, req)
+		acted = true
 		if err != nil || !again || ctx.Err() != nil {
-			return err
+			return acted, err
 		}
 		if l, f, again = m.lookAgain(ctx, inc); !again {
-			return nil
+			return acted, nil
 		}
 	}
-	return nil
+	return acted, nil
 }
 
 // lookAgain confirms anew after an action that did not help.

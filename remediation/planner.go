@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,35 +41,16 @@ func (m *Machine) planReattach(ctx context.Context, l look, r request) *policies
 	mast, _ := l.group.Of(mn.Name)
 	earlier, _ := l.earlier.Of(mn.Name)
 	f := policies.ReattachFacts{
-		Facts: m.facts(ctx, l, r, policies.ReattachReplica, x, "replicaof"),
+		Facts: m.facts(ctx, l, r, policies.ReattachReplica, x),
 		X:     x, M: mast, XNode: xn, MNode: mn, Group: l.group, EarlierM: earlier,
 		OldX: m.h.remembered(m.in.Name, xn.Name), OldM: m.h.remembered(m.in.Name, mn.Name),
-		Predicted: policies.PredictResync(x.Replication, mast.Replication),
 		AllowLost: r.allowLost != "" && r.allowLost == xn.Name,
 		PlannedM:  r.plannedMaster,
 	}
 	f.Evidence = []policies.Snapshot{x, mast}
 	f.SentinelNodes = []policies.Snapshot{x, mast}
-	p := &policies.Plan{
-		Action: policies.ReattachReplica, Node: xn.Name, Mode: f.Mode, Cause: r.fault.Cause,
-		Commands: [][]string{{"REPLICAOF", mn.Peer().Host, strconv.Itoa(mn.Peer().Port)}},
-		Guards:   policies.ReattachGuards(f),
-		Expect:   policies.Expect{Resync: f.Predicted, Bytes: transfer(f)},
-	}
-	p.Decide()
-	return p
-}
-
-// transfer is about how much the master has to send.
-func transfer(f policies.ReattachFacts) policies.Opt[int64] {
-	if f.Predicted == policies.ResyncFull {
-		return f.M.Memory.Dataset
-	}
-	a, b := f.M.Replication.Offset, f.X.Replication.ReplicaOffset
-	if !a.Known || !b.Known {
-		return policies.Opt[int64]{}
-	}
-	return policies.Known(max(0, a.V-b.V))
+	p := policies.PlanReattach(f, r.fault.Cause)
+	return &p
 }
 
 func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.Plan {

@@ -61,6 +61,29 @@ func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (string, 
 	return cmd.Val(), err
 }
 
+// Detach sends REPLICAOF NO ONE, which calls off a REPLICAOF of a moment ago.
+func (c *conn) Detach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "REPLICAOF", "NO", "ONE"))
+}
+
+// KillMasterLink sends CLIENT KILL TYPE master and returns how many links it closed.
+func (c *conn) KillMasterLink(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewIntCmd(ctx, "CLIENT", "KILL", "TYPE", "master")
+	err := c.conn.Process(ctx, cmd)
+	return cmd.Val(), err
+}
+
+// Rewrite sends CONFIG REWRITE.
+func (c *conn) Rewrite(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "CONFIG", "REWRITE"))
+}
+
 // Select changes the DB of the connection.
 func (c *conn) Select(ctx context.Context, db int) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -95,21 +118,20 @@ func (c *conn) Ping(ctx context.Context) error {
 	return err
 }
 
-// RunID is the run id of the server at the other end of this very connection: an address may lead elsewhere than it did
-// for the probes.
-func (c *conn) RunID(ctx context.Context) (string, error) {
+// Info is what the server at the other end of this very connection says of itself: an address may lead elsewhere than it did for the
+// probes, and this is the newest that can be known before a command.
+func (c *conn) Info(ctx context.Context) (policies.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	cmd := redis.NewStringCmd(ctx, "INFO", "server")
+	cmd := redis.NewStringCmd(ctx, "INFO")
 	if err := c.conn.Process(ctx, cmd); err != nil {
-		return "", err
+		return policies.Snapshot{}, err
 	}
-	for line := range strings.Lines(cmd.Val()) {
-		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
-			return id, nil
-		}
+	s := probe.FromInfo(cmd.Val())
+	if s.RunID == "" {
+		return s, fmt.Errorf("INFO on %s: no run_id", c.node)
 	}
-	return "", fmt.Errorf("INFO server on %s: no run_id", c.node)
+	return s, nil
 }
 
 // ScanTime reads INFO commandstats.
@@ -265,8 +287,11 @@ func reply(cmd redis.Cmder, err error) string {
 	if err != nil {
 		return clip(err.Error())
 	}
-	if s, ok := cmd.(*redis.StatusCmd); ok {
-		return clip(s.Val())
+	switch c := cmd.(type) {
+	case *redis.StatusCmd:
+		return clip(c.Val())
+	case *redis.IntCmd:
+		return strconv.FormatInt(c.Val(), 10)
 	}
 	return "OK"
 }

@@ -25,17 +25,28 @@ var sentinelName = regexp.MustCompile(`^sentinel-[0-9a-f]+-(cmd|pubsub)$`)
 // deepReads are the commands that only a deep probe sends.
 type deepReads struct {
 	clients, known *redis.Cmd
+	refusals       *redis.Cmd // nil: not asked
 }
 
-func newDeepReads(ctx context.Context) *deepReads {
+func newDeepReads(ctx context.Context, refusals bool) *deepReads {
 	args := []any{"command", "info"}
 	for _, name := range needed {
 		args = append(args, name)
 	}
-	return &deepReads{clients: redis.NewCmd(ctx, "client", "list"), known: redis.NewCmd(ctx, args...)}
+	d := &deepReads{clients: redis.NewCmd(ctx, "client", "list"), known: redis.NewCmd(ctx, args...)}
+	if refusals {
+		d.refusals = redis.NewCmd(ctx, "acl", "log", refusalsMax)
+	}
+	return d
 }
 
-func (d *deepReads) commands() []redis.Cmder { return []redis.Cmder{d.clients, d.known} }
+func (d *deepReads) commands() []redis.Cmder {
+	cmds := []redis.Cmder{d.clients, d.known}
+	if d.refusals != nil {
+		cmds = append(cmds, d.refusals)
+	}
+	return cmds
+}
 
 func (d *deepReads) fill(snap *policies.Snapshot) {
 	if text, err := d.clients.Text(); err == nil {

@@ -99,6 +99,9 @@ func (in info) server(s *policies.Snapshot) {
 	if mode := cmp.Or(in.fields["redis_mode"], in.fields["server_mode"]); !s.Cluster.Known && mode != "" {
 		s.Cluster = policies.Known(mode == "cluster")
 	}
+	if file := in.text("config_file"); file.Known {
+		s.ConfigFile = policies.Known(file.V != "")
+	}
 	s.UptimeSeconds = in.int("uptime_in_seconds")
 	s.Loading = in.bit("loading")
 	if usec := in.int("server_time_usec"); usec.Known {
@@ -147,18 +150,25 @@ func (in info) stats() policies.Stats {
 		SyncFull:            in.int("sync_full"),
 		SyncPartialOK:       in.int("sync_partial_ok"),
 		SyncPartialErr:      in.int("sync_partial_err"),
-		OOMErrors:           in.oomErrors(),
+		OOMErrors:           in.errors("OOM"),
 		OutputBufferKills:   in.int("client_output_buffer_limit_disconnections"),
+		ConnectionsReceived: in.int("total_connections_received"),
+		NoAuthErrors:        in.errors("NOAUTH"),
+		WrongPassErrors:     in.errors("WRONGPASS"),
+		NoPermErrors:        in.errors("NOPERM"),
 	}
 }
 
-// oomErrors is 0 where the server keeps error counters and has none of these; before 7.0 it is unknown.
-func (in info) oomErrors() policies.Opt[int64] {
-	if line, ok := in.fields["errorstat_OOM"]; ok {
+// errors is how many replies began with the word; 0 where the server keeps error counters and has none of these. Unknown before 7.0, and
+// where it stopped keeping them because there were too many kinds: Redis then has no others, Valkey no new ones.
+func (in info) errors(word string) policies.Opt[int64] {
+	if line, ok := in.fields["errorstat_"+word]; ok {
 		n, err := strconv.ParseInt(pairs(line)["count"], 10, 64)
 		return policies.Opt[int64]{V: n, Known: err == nil}
 	}
-	return policies.Opt[int64]{Known: in.sections["errorstats"]}
+	_, disabled := in.fields["errorstat_ERRORSTATS_DISABLED"]
+	_, overflow := in.fields["errorstat_ERRORSTATS_OVERFLOW"]
+	return policies.Opt[int64]{Known: in.sections["errorstats"] && !disabled && !overflow}
 }
 
 // keyspace reads the dbN lines in DB order.

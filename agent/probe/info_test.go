@@ -60,10 +60,14 @@ func TestInfoOfMasters(t *testing.T) {
 			for name, known := range map[string]bool{
 				"maxclients": s.Clients.Max.Known, "errorstat_OOM": s.Stats.OOMErrors.Known, "rdb_saves": s.Persistence.Saves.Known,
 				"current_eviction_exceeded_time": s.Memory.EvictionExceeded.Known, "server time": s.ServerTime.Known,
+				"errorstat_NOAUTH": s.Stats.NoAuthErrors.Known, "errorstat_WRONGPASS": s.Stats.WrongPassErrors.Known, "errorstat_NOPERM": s.Stats.NoPermErrors.Known,
 			} {
 				if known != v.modern {
 					t.Errorf("%s known: got %v, want %v", name, known, v.modern)
 				}
+			}
+			if s.ConfigFile != policies.Known(false) || s.Stats.ConnectionsReceived.Or(0) < 1 {
+				t.Errorf("config file %v, want none; connections %v, want some", s.ConfigFile, s.Stats.ConnectionsReceived)
 			}
 			if s.Stats.OutputBufferKills.Known != v.kills {
 				t.Errorf("output buffer kills known: got %v, want %v", s.Stats.OutputBufferKills.Known, v.kills)
@@ -93,6 +97,43 @@ func TestInfoOfReplicasNeverLinked(t *testing.T) {
 		r := snapshotOf(t, v.file+"-unlinked.info").Replication
 		if r.LinkUp != policies.Known(false) || r.LinkDownSeconds.Known || r.LastIOSecondsAgo.Known {
 			t.Errorf("%s: link up %v, down for %v, last byte %v ago; want false and twice unknown", v.file, r.LinkUp, r.LinkDownSeconds, r.LastIOSecondsAgo)
+		}
+	}
+}
+
+func TestErrorCounters(t *testing.T) {
+	unknown := policies.Opt[int64]{}
+	tests := []struct {
+		name, text               string
+		noAuth, wrongPass, noPrm policies.Opt[int64]
+	}{
+		{"6.0 keeps none", "# Stats\ntotal_connections_received:1\n", unknown, unknown, unknown},
+		{"none of them yet", "# Errorstats\nerrorstat_ERR:count=1\n", policies.Known[int64](0), policies.Known[int64](0), policies.Known[int64](0)},
+		{"each its own", "# Errorstats\nerrorstat_NOAUTH:count=3\nerrorstat_WRONGPASS:count=4\nerrorstat_NOPERM:count=5\n",
+			policies.Known[int64](3), policies.Known[int64](4), policies.Known[int64](5)},
+		{"not a number", "# Errorstats\nerrorstat_NOAUTH:count=many\n", unknown, policies.Known[int64](0), policies.Known[int64](0)},
+		{"8.0 with too many kinds", "# Errorstats\nerrorstat_ERRORSTATS_DISABLED:count=1\n", unknown, unknown, unknown},
+		{"Valkey with too many kinds", "# Errorstats\nerrorstat_ERRORSTATS_OVERFLOW:count=14\nerrorstat_WRONGPASS:count=2\n",
+			unknown, policies.Known[int64](2), unknown},
+	}
+	for _, tt := range tests {
+		s := parseInfo(tt.text).stats()
+		if s.NoAuthErrors != tt.noAuth || s.WrongPassErrors != tt.wrongPass || s.NoPermErrors != tt.noPrm {
+			t.Errorf("%s: got %v %v %v, want %v %v %v", tt.name, s.NoAuthErrors, s.WrongPassErrors, s.NoPermErrors, tt.noAuth, tt.wrongPass, tt.noPrm)
+		}
+	}
+}
+
+func TestConfigFile(t *testing.T) {
+	for text, want := range map[string]policies.Opt[bool]{
+		"config_file:/etc/redis.conf": policies.Known(true),
+		"config_file:":                policies.Known(false),
+		"tcp_port:6379":               {},
+	} {
+		var s policies.Snapshot
+		parseInfo(text).server(&s)
+		if s.ConfigFile != want {
+			t.Errorf("%q: got %v, want %v", text, s.ConfigFile, want)
 		}
 	}
 }

@@ -53,6 +53,7 @@ type Prober struct {
 	set   settings
 	slow  slowSeen
 	names *resolver
+	noLog string                  // the run of the server that refused ACL LOG
 	under atomic.Pointer[session] // the session of the newest probe
 	ended atomic.Bool
 }

@@ -57,6 +57,10 @@ func TestProbeDeep(t *testing.T) {
 	if got.AuthRequired != policies.Known(false) || got.MasterAuthSet != policies.Known(true) || got.MasterUser != policies.Known("repl") {
 		t.Errorf("auth required %v, masterauth %v, masteruser %v", got.AuthRequired, got.MasterAuthSet, got.MasterUser)
 	}
+	limit := policies.BufferLimit{Hard: 256 << 20, Soft: 64 << 20, SoftSeconds: 60}
+	if got.Priority != policies.Known[int64](100) || got.ReplicaBuffer != policies.Known(limit) || !got.TLSPort.Known || got.TLSReplication != policies.Known(false) {
+		t.Errorf("priority %v, replica buffer %v, tls-port %v, tls-replication %v", got.Priority, got.ReplicaBuffer, got.TLSPort, got.TLSReplication)
+	}
 	if text := fmt.Sprintf("%+v", got); strings.Contains(text, "s3cret") {
 		t.Error("the snapshot holds masterauth")
 	}

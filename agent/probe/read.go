@@ -89,13 +89,13 @@ type reads struct {
 	deep         *deepReads   // nil: a plain probe
 }
 
-func newReads(ctx context.Context, settings, deep bool) reads {
+func newReads(ctx context.Context, settings, deep, refusals bool) reads {
 	r := reads{role: redis.NewCmd(ctx, "role"), newest: redis.NewCmd(ctx, "slowlog", "get", 1)}
 	if settings {
 		r.settings = settingsCommands(ctx)
 	}
 	if deep {
-		r.deep = newDeepReads(ctx)
+		r.deep = newDeepReads(ctx, refusals)
 	}
 	return r
 }
@@ -113,7 +113,7 @@ func (r reads) commands() []redis.Cmder {
 
 // rest reads what INFO does not tell, in one round trip and a second where the slow log moved.
 func (p *Prober) rest(ctx context.Context, snap *policies.Snapshot, deep bool) error {
-	r := newReads(ctx, deep || p.set.stale(snap.RunID, snap.At), deep)
+	r := newReads(ctx, deep || p.set.stale(snap.RunID, snap.At), deep, p.asksRefusals(snap))
 	if err := p.s.pipeline(ctx, r.commands()...); err != nil {
 		return err
 	}
@@ -129,6 +129,7 @@ func (p *Prober) rest(ctx context.Context, snap *policies.Snapshot, deep bool) e
 	}
 	if r.deep != nil {
 		r.deep.fill(snap)
+		p.refusals(snap, r.deep.refusals)
 		snap.AuthRequired = p.authRequired(ctx)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -18,7 +19,7 @@ const anySub = "*"
 
 // readOnly lists the commands, and their subcommands, that change nothing on a master of Redis 6.0 to 8.0 and Valkey 8.1
 // and 9.1. SCAN, TTL, TYPE, EXISTS, RANDOMKEY, OBJECT and GET are not here: on a master they delete expired keys.
-// KEYS deletes nothing but blocks for the whole keyspace.
+// KEYS deletes nothing but blocks for the whole keyspace. ACL LOG with a number, which RESET would empty, is looked at in ReadOnly.
 var readOnly = map[string][]string{
 	"info":    {anySub},
 	"role":    {anySub},
@@ -53,6 +54,17 @@ func ReadOnly(args []any, replica bool) bool {
 		if allowed == anySub || hasSub && sub == allowed {
 			return true
 		}
+	}
+	return name == "acl" && sub == "log" && len(args) == 3 && count(args[2])
+}
+
+// count reports whether the argument is the number of entries wanted: ACL LOG takes RESET in the same place.
+func count(arg any) bool {
+	switch v := arg.(type) {
+	case int:
+		return v >= 0
+	case string:
+		return v != "" && strings.Trim(v, "0123456789") == ""
 	}
 	return false
 }

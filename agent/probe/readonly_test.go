@@ -43,6 +43,18 @@ func TestReadOnly(t *testing.T) {
 		{"MEMORY USAGE k", true, true},
 		{"MEMORY STATS", true, true},
 		{"MEMORY PURGE", false, false},
+		{"ACL LOG 10", true, true},
+		{"acl Log 0", true, true},
+		{"ACL LOG", false, false},
+		{"ACL LOG RESET", false, false},
+		{"ACL LOG reset", false, false},
+		{"ACL LOG 10 RESET", false, false},
+		{"ACL LOG -1", false, false},
+		{"ACL LOG 1e1", false, false},
+		{"ACL LOG ", false, false},
+		{"ACL LIST 10", false, false},
+		{"ACL SETUSER 10", false, false},
+		{"ACL", false, false},
 		{"PING", true, true},
 		{"HELLO 2", true, true},
 		{"AUTH x", true, true},
@@ -84,10 +96,13 @@ func TestReadOnly(t *testing.T) {
 			t.Errorf("%s on a replica: got %v, want %v", tt.command, got, tt.replica)
 		}
 	}
-	for _, args := range [][]any{nil, {}, {1}, {nil}, {"config"}, {"config", 1}, {"config", nil}} {
+	for _, args := range [][]any{nil, {}, {1}, {nil}, {"config"}, {"config", 1}, {"config", nil}, {"acl", "log", nil}, {"acl", "log", -1}, {"acl", "log", []byte("RESET")}} {
 		if ReadOnly(args, true) {
 			t.Errorf("%v: got read-only", args)
 		}
+	}
+	if !ReadOnly([]any{"acl", "log", 10}, false) {
+		t.Error("a number is one as text and as it is")
 	}
 	if !ReadOnly([]any{[]byte("CONFIG"), []byte("Get")}, false) {
 		t.Error("bytes are names too")
@@ -150,7 +165,7 @@ func TestGuardSendsNothingElse(t *testing.T) {
 	p := s.prober()
 	sess := p.open(false)
 	defer sess.close()
-	refused := [][]any{{"DEL", "k"}, {"flushall"}, {"SCAN", 0}, {"get", "k"}, {"eval", "return 1", 0}, {"CONFIG", "SET", "hz", "11"}, {"client", "kill", "type", "normal"}, {"replicaof", "no", "one"}, {"ttl", "k"}, {"randomkey"}, {"wait", 0, 0}}
+	refused := [][]any{{"DEL", "k"}, {"flushall"}, {"SCAN", 0}, {"get", "k"}, {"eval", "return 1", 0}, {"CONFIG", "SET", "hz", "11"}, {"client", "kill", "type", "normal"}, {"replicaof", "no", "one"}, {"ttl", "k"}, {"randomkey"}, {"wait", 0, 0}, {"ACL", "LOG", "RESET"}}
 	for _, args := range refused {
 		if err := sess.client.Do(ctx, args...).Err(); !errors.Is(err, ErrNotReadOnly) {
 			t.Errorf("%v: got %v, want ErrNotReadOnly", args, err)

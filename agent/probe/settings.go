@@ -2,7 +2,9 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,7 +13,8 @@ import (
 )
 
 // settingNames are asked one by one: before 7.0 CONFIG GET takes one pattern.
-var settingNames = []string{"maxclients", "slowlog-log-slower-than", "masterauth", "masteruser", "lazyfree-lazy-expire", "replica-read-only"}
+var settingNames = []string{"maxclients", "slowlog-log-slower-than", "masterauth", "masteruser", "lazyfree-lazy-expire", "replica-read-only",
+	"replica-priority", "tls-port", "tls-replication", "client-output-buffer-limit"}
 
 // settings are the answers of CONFIG GET for one run of a server. The password of masterauth is never kept: only whether it is set.
 type settings struct {
@@ -24,6 +27,10 @@ type settings struct {
 	masterUser     policies.Opt[string]
 	lazyfreeExpire policies.Opt[string]
 	replicaRO      policies.Opt[bool]
+	priority       policies.Opt[int64]
+	tlsPort        policies.Opt[int]
+	tlsReplication policies.Opt[bool]
+	replicaBuffer  policies.Opt[policies.BufferLimit]
 }
 
 func (s settings) stale(runID string, now time.Time) bool {
@@ -40,20 +47,33 @@ func settingsCommands(ctx context.Context) []*redis.Cmd {
 
 func readSettings(cmds []*redis.Cmd, runID string, now time.Time) settings {
 	s := settings{runID: runID, at: now}
-	for _, cmd := range cmds {
+	for i, cmd := range cmds {
 		reply, err := cmd.Slice()
 		if err != nil {
 			s.denied = true
 			continue
 		}
-		if len(reply) == 2 {
+		switch len(reply) {
+		case 2:
 			name, _ := reply[0].(string)
 			value, _ := reply[1].(string)
 			s.take(name, value)
+		case 0:
+			s.lacks(settingNames[i])
 		}
 		cmd.SetVal(nil)
 	}
 	return s
+}
+
+// lacks takes the answer of a server that does not have the setting. One built without TLS has none of tls-*.
+func (s *settings) lacks(name string) {
+	switch name {
+	case "tls-port":
+		s.tlsPort = policies.Known(0)
+	case "tls-replication":
+		s.tlsReplication = policies.Known(false)
+	}
 }
 
 func (s *settings) take(name, value string) {
@@ -70,7 +90,30 @@ func (s *settings) take(name, value string) {
 		s.lazyfreeExpire = policies.Known(value)
 	case "replica-read-only":
 		s.replicaRO = policies.Known(value == "yes")
+	case "replica-priority":
+		s.priority = number(value)
+	case "tls-port":
+		port := number(value)
+		s.tlsPort = policies.Opt[int]{V: int(port.V), Known: port.Known}
+	case "tls-replication":
+		s.tlsReplication = policies.Known(value == "yes")
+	case "client-output-buffer-limit":
+		s.replicaBuffer = replicaBuffer(value)
 	}
+}
+
+// replicaBuffer finds the class of replicas among "CLASS HARD SOFT SECONDS ...". All versions up to Valkey 9.1 print it as slave.
+func replicaBuffer(value string) policies.Opt[policies.BufferLimit] {
+	for class := range slices.Chunk(strings.Fields(value), 4) {
+		if len(class) < 4 || role(class[0]) != policies.RoleReplica {
+			continue
+		}
+		hard, soft, seconds := number(class[1]), number(class[2]), number(class[3])
+		if hard.Known && soft.Known && seconds.Known {
+			return policies.Known(policies.BufferLimit{Hard: hard.V, Soft: soft.V, SoftSeconds: seconds.V})
+		}
+	}
+	return policies.Opt[policies.BufferLimit]{}
 }
 
 func number(value string) policies.Opt[int64] {
@@ -85,6 +128,8 @@ func (s settings) fill(snap *policies.Snapshot) {
 		snap.Clients.Max = s.maxClients
 	}
 	snap.MasterAuthSet, snap.MasterUser, snap.LazyfreeExpire = s.masterAuthSet, s.masterUser, s.lazyfreeExpire
+	snap.Priority, snap.ReplicaBuffer = s.priority, s.replicaBuffer
+	snap.TLSPort, snap.TLSReplication = s.tlsPort, s.tlsReplication
 	if !snap.Replication.ReadOnly.Known {
 		snap.Replication.ReadOnly = s.replicaRO // INFO of a master does not say what it was as a replica
 	}

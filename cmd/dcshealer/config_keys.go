@@ -153,6 +153,7 @@ func (d *configDecoder) reattach(m *fileMapping, r *policies.Reattach) {
 	readEnum(m, "full_resync", &resync, "allow", "deny")
 	m.duration("cooldown", &r.Cooldown)
 	readNumber(m, "undone", &r.Undone)
+	m.flag("config_rewrite", &r.ConfigRewrite)
 	m.end()
 	r.FullResync = resync == "allow"
 }

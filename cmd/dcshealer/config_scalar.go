@@ -85,6 +85,19 @@ func readNumber[T int | int64](m *fileMapping, key string, to *T) {
 	m.d.wrong(v, wantNumber)
 }
 
+// flag reads true or false; yes, no, on and off are faults, for YAML versions differ on them.
+func (m *fileMapping) flag(key string, to *bool) {
+	v, ok := m.take(key)
+	if !ok {
+		return
+	}
+	if n, is := v.node.(*ast.BoolNode); is {
+		*to = n.Value
+		return
+	}
+	m.d.wrong(v, "true or false, without quotes")
+}
+
 // address reads HOST:PORT.
 func (m *fileMapping) address(key string, to *policies.Address) {
 	m.scalar(key, "HOST:PORT with a port from 1 to 65535, such as 10.0.0.11:6379 or [fd00::1]:6379", func(s string) bool {

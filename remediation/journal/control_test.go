@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -129,7 +130,7 @@ func TestStatusesAndMemory(t *testing.T) {
 	must(t, j.Remember(ctx, policies.NodeMemory{Instance: "dcs-1", Node: "n1", At: t0, RunID: "late"}))
 	must(t, j.Remember(ctx, policies.NodeMemory{Instance: "dcs-2", Node: "n1", At: t0, RunID: "c"}))
 	m, err := j.Memory(ctx, "dcs-1")
-	if err != nil || len(m) != 1 || m["n1"] != newer {
+	if err != nil || len(m) != 1 || !reflect.DeepEqual(m["n1"], newer) {
 		t.Errorf("memory %+v, error %v, want %+v", m, err, newer)
 	}
 	if m, err := j.Memory(ctx, "none"); err != nil || m == nil || len(m) != 0 {

@@ -17,6 +17,11 @@ type Conn interface {
 	ReplicaOf(ctx context.Context, master policies.Address) (reply string, err error)
 }
 
+// Link is the connection to the replica whose link to its master is half open.
+type Link interface {
+	KillMasterLink(ctx context.Context) (closed int64, err error)
+}
+
 // ErrNothingHappened is the server's answer that it follows that master already: REPLICAOF is a no-op then, whatever
 // the state of the link, on all versions.
 var ErrNothingHappened = errors.New("the replica already follows that master: nothing happened")
@@ -31,6 +36,21 @@ func Send(ctx context.Context, c Conn, master policies.Address) error {
 		return ErrNothingHappened
 	case reply != "OK":
 		return fmt.Errorf("REPLICAOF %s: the server answered %.80q, want OK", master, reply)
+	}
+	return nil
+}
+
+// ErrNoLink is the server's answer that it has no link to a master: there is nothing to close.
+var ErrNoLink = errors.New("the replica has no link to its master that could be closed: nothing happened")
+
+// Reconnect closes the replica's link to its master once, so that it connects again and asks for a partial resync.
+func Reconnect(ctx context.Context, c Link) error {
+	closed, err := c.KillMasterLink(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("CLIENT KILL TYPE master: %w", err)
+	case closed < 1:
+		return ErrNoLink
 	}
 	return nil
 }
@@ -140,9 +160,16 @@ func (v Verify) Attached(x, m policies.Snapshot) string {
 		return "the replication ids differ"
 	case !listed(m):
 		return "the master does not list it online"
+	case r.LastIOSecondsAgo.Or(0) > freshIO:
+		return fmt.Sprintf("its master has sent nothing for %d s", r.LastIOSecondsAgo.V)
+	case v.Before.RunID == m.RunID && v.Before.Replication.Offset.Known && r.ReplicaOffset.Or(v.Before.Replication.Offset.V) < v.Before.Replication.Offset.V:
+		return fmt.Sprintf("it has not caught up yet: offset %d, its master was at %d", r.ReplicaOffset.V, v.Before.Replication.Offset.V)
 	}
 	return ""
 }
+
+// freshIO is the age in seconds up to which the last byte proves a link that was just made; a link that was half open is older.
+const freshIO = 5
 
 // listed reports whether the master shows a replica online. Which line is this one's cannot be told by address where
 // replica-announce-ip or a NAT lies between; the ids and offsets have to agree besides.

@@ -1,0 +1,108 @@
+package policies
+
+import "time"
+
+// LinkCourse is what several looks at a replica add up to while its link to its master is down: how far the master's
+// counters moved since the first of them. The zero value has seen nothing.
+type LinkCourse struct {
+	Since, Last time.Time // the first and the newest look
+	first, last linkReading
+}
+
+// linkReading is what one look says of a link that is down.
+type linkReading struct {
+	xRun, mRun string
+	target     Address
+	counters   [counters]Opt[int64]
+}
+
+// The counters of the master that tell why a link stays down. All but the stream start at 0 with CONFIG RESETSTAT.
+const (
+	counterCopies = iota // full copies begun
+	counterKills         // clients cut off for their output buffers
+	counterStream        // bytes of the replication stream
+	counterNoAuth
+	counterWrongPass
+	counterNoPerm
+	counterRejected // connections over maxclients
+	counterConnections
+	counters
+)
+
+// Next adds a look at the replica and its master. It starts anew when the link is up, the replica follows another address, either
+// server restarted or a counter went back. A look at which one of them does not answer, or that is not newer, changes nothing.
+func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
+	r, s := x.Replication, m.Stats
+	switch {
+	case !x.Reach.Answers() || !m.Reach.Answers() || !x.At.After(c.Last):
+		return c
+	case r.Role != RoleReplica || r.LinkUp.Or(true):
+		return LinkCourse{}
+	}
+	now := linkReading{xRun: x.RunID, mRun: m.RunID, target: Address{r.MasterHost, r.MasterPort}, counters: [counters]Opt[int64]{
+		s.SyncFull, s.OutputBufferKills, m.Replication.Offset, s.NoAuthErrors, s.WrongPassErrors, s.NoPermErrors, s.RejectedConnections, s.ConnectionsReceived,
+	}}
+	if c.Since.IsZero() || !now.goesOnFrom(c.last) {
+		return LinkCourse{Since: x.At, Last: x.At, first: now, last: now}
+	}
+	c.Last, c.last = x.At, now
+	return c
+}
+
+func (r linkReading) goesOnFrom(o linkReading) bool {
+	if r.xRun != o.xRun || r.mRun != o.mRun || r.target != o.target {
+		return false
+	}
+	for i := range r.counters {
+		if r.counters[i].Known && o.counters[i].Known && r.counters[i].V < o.counters[i].V {
+			return false
+		}
+	}
+	return true
+}
+
+// Span is the time from the first look to the newest.
+func (c LinkCourse) Span() time.Duration { return c.Last.Sub(c.Since) }
+
+// moved is how far a counter came; unknown when the master does not report it.
+func (c LinkCourse) moved(counter int) Opt[int64] {
+	a, b := c.first.counters[counter], c.last.counters[counter]
+	if !a.Known || !b.Known {
+		return Opt[int64]{}
+	}
+	return Known(b.V - a.V)
+}
+
+// Copies is how many full copies the master began, for whichever replica.
+func (c LinkCourse) Copies() Opt[int64] { return c.moved(counterCopies) }
+
+// Streamed is how many bytes the master's replication stream grew.
+func (c LinkCourse) Streamed() Opt[int64] { return c.moved(counterStream) }
+
+// refusedLogins counts the logins and commands that the master refused to anybody.
+func (c LinkCourse) refusedLogins() int64 {
+	return c.moved(counterNoAuth).Or(0) + c.moved(counterWrongPass).Or(0) + c.moved(counterNoPerm).Or(0)
+}
+
+// copyRate is what a full copy is taken to manage, dump, transfer and loading together, in bytes a second. A low figure for servers of
+// today, so that what is derived from it errs towards more room.
+const copyRate = 20 << 20
+
+// StreamRate is how fast the master's stream grew, in bytes a second; unknown before a second has passed.
+func (c LinkCourse) StreamRate() Opt[int64] {
+	if s := c.Streamed(); s.Known && c.Span() >= time.Second {
+		return Known(int64(float64(s.V) / c.Span().Seconds()))
+	}
+	return Opt[int64]{}
+}
+
+// RoomForCopy is the output buffer that a replica needs while a data set of that many bytes is copied and the stream grows at rate
+// bytes a second: twice what comes up in that time, in whole powers of two from 64 MiB.
+func RoomForCopy(dataset, rate int64) int64 {
+	need := 2 * rate * (dataset/copyRate + 10) // 10 s: repl-diskless-sync-delay and the start
+	room := int64(64 << 20)
+	for room < need && room < 1<<40 {
+		room *= 2
+	}
+	return room
+}

@@ -1,0 +1,256 @@
+package remediation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/reattach"
+)
+
+// reattach makes the replica follow its master again, by the one command of the plan, and waits for the proof.
+func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
+	xn, _ := m.in.Node(p.Node)
+	// Connected beforehand: little but a round trip lies between the last look and the command.
+	permit := []string{"info"}
+	for _, command := range p.Commands {
+		permit = append(permit, strings.ToLower(command[0]))
+	}
+	c, r := m.connect(ctx, l, xn, permit, rc)
+	if r.outcome != "" {
+		return r
+	}
+	defer c.Close()
+	m.h.step("connected")
+	fresh, denied := m.lastLook(ctx, l, p, req)
+	if denied.outcome != "" {
+		return denied
+	}
+	m.h.step("looked")
+	before, err := m.stillTheSame(ctx, c, fresh, xn, req)
+	if err != nil {
+		return result{outcome: policies.OutcomeDenied, err: err, denied: []policies.Guard{policies.GuardIdentity}}
+	}
+	m.h.step("asked")
+	// Once it is on its way the command is not called off: its effect is read back whatever happens.
+	err = m.sendReattach(context.WithoutCancel(ctx), c, p)
+	switch {
+	case unsupported(err):
+		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +%s to the user %q: %w", xn.Name, right(p), m.in.Username, err)}
+	case errors.Is(err, reattach.ErrNothingHappened), refused(err):
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	m.h.step("sent")
+	if called := m.callOff(context.WithoutCancel(ctx), c, xn, before, req); called.outcome != "" {
+		return called
+	}
+	r = m.verifyReattach(ctx, fresh, p, xn)
+	if r.outcome != policies.OutcomeSucceeded && err != nil {
+		r.err = errors.Join(err, r.err)
+	}
+	m.h.step("verified")
+	if r.outcome == policies.OutcomeSucceeded {
+		m.afterReattach(context.WithoutCancel(ctx), c, p, &r)
+	}
+	return r
+}
+
+func (m *Machine) sendReattach(ctx context.Context, c *conn, p *policies.Plan) error {
+	if kills(p) {
+		return reattach.Reconnect(ctx, c)
+	}
+	return reattach.Send(ctx, c, m.in.Master().Peer())
+}
+
+// right is the ACL rule that the plan's first command needs.
+func right(p *policies.Plan) string {
+	if kills(p) {
+		return "client|kill"
+	}
+	return "replicaof"
+}
+
+// kills reports a plan that only makes a half-open link connect again.
+func kills(p *policies.Plan) bool { return p.Commands[0][0] == "CLIENT" }
+
+// stillTheSame reads the master once more, and then the replica on the very connection that the command will take, right before it: a
+// restart, a write, a failover or a person's REPLICAOF since the last look shows here.
+func (m *Machine) stillTheSame(ctx context.Context, c *conn, l look, xn policies.Node, req request) (policies.Snapshot, error) {
+	mn := m.in.Master()
+	before, _ := l.group.Of(mn.Name)
+	now := m.probers[mn.Name].Probe(ctx)
+	b, n := before.Replication, now.Replication
+	if now.Reach != policies.ReachUp || now.RunID != before.RunID || n.Role != policies.RoleMaster || n.ReplID != b.ReplID ||
+		n.Offset.Or(0) < b.Offset.Or(0) || policies.ClearlyFewer(now.Keys().Or(0), before.Keys().Or(0)) {
+		return now, fmt.Errorf("%w: the master %s is not what it was at the last look a moment ago (%s, run id %.8s, role %s, %s keys)", errDenied, mn.Name, now.Reach, now.RunID, n.Role, now.Keys())
+	}
+	own, err := c.Info(ctx)
+	if err != nil {
+		return own, fmt.Errorf("%w: %s cannot be asked what it is: %w", errDenied, xn.Name, err)
+	}
+	x, _ := l.group.Of(xn.Name)
+	a, o := x.Replication, own.Replication
+	switch {
+	case own.RunID != x.RunID:
+		return own, fmt.Errorf("%w: %s restarted since the last look", errDenied, xn.Name)
+	case o.Role != a.Role || o.MasterHost != a.MasterHost || o.MasterPort != a.MasterPort:
+		return own, fmt.Errorf("%w: %s is %s now and was %s at the last look: somebody changed it in between", errDenied, xn.Name, following(o), following(a))
+	case policies.Wrote(x, own) && req.allowLost != xn.Name:
+		return own, fmt.Errorf("%w: %s took writes since the last look (offset %s, was %s)", errDenied, xn.Name, o.Offset, a.Offset)
+	}
+	return own, nil
+}
+
+func following(r policies.Replication) string {
+	if r.Role == policies.RoleReplica {
+		return fmt.Sprintf("a replica of %s:%d", r.MasterHost, r.MasterPort)
+	}
+	return "a " + string(r.Role)
+}
+
+// callOff looks whether a promoted node took a write in the instant between our last reading and the command. Such a write would be
+// gone with the full copy that now begins, so that the command is called off at once: until the copy has been loaded the node still holds
+// all its data, and is a master again with it.
+func (m *Machine) callOff(ctx context.Context, c *conn, xn policies.Node, before policies.Snapshot, req request) result {
+	if before.Replication.Role != policies.RoleMaster || req.allowLost == xn.Name {
+		return result{}
+	}
+	now, err := c.Info(ctx)
+	switch {
+	case err != nil || now.RunID != before.RunID:
+		m.log.Warn("whether a write came in right before the command is not known", "node", xn.Name, "err", err)
+		return result{}
+	case now.Replication.LinkUp.Or(false) || now.Loading.Or(false) || !policies.Wrote(before, now):
+		return result{}
+	}
+	err = c.Detach(ctx)
+	after, readErr := c.Info(ctx)
+	r := result{outcome: policies.OutcomeDenied, sent: true, denied: []policies.Guard{policies.GuardNoLostWrites},
+		after:  map[string]any{xn.Name: nodeFacts(withReach(after, readErr))},
+		effect: map[string]any{"called_off": err == nil, "changes_before": before.Persistence.ChangesSinceLastSave, "changes_after": now.Persistence.ChangesSinceLastSave},
+		err:    fmt.Errorf("%w: %s took a write in the very instant of the command, which was called off: it is a master again and holds %s keys, it held %s", errDenied, xn.Name, after.Keys(), before.Keys())}
+	if err != nil || readErr != nil || after.Replication.Role != policies.RoleMaster || policies.ClearlyFewer(after.Keys().Or(0), before.Keys().Or(0)) {
+		r.outcome = policies.OutcomeFailed
+		r.err = errors.Join(fmt.Errorf("%s took a write in the very instant of REPLICAOF, and calling it off did not restore it: it is %s with %s keys; a person has to look now", xn.Name, following(after.Replication), after.Keys()), err, readErr)
+	}
+	return r
+}
+
+// withReach marks what was read over the action's own connection as read.
+func withReach(s policies.Snapshot, err error) policies.Snapshot {
+	s.Reach = policies.ReachUp
+	if err != nil {
+		s.Reach, s.Err = policies.ReachOdd, err.Error()
+	}
+	return s
+}
+
+// verifyReattach waits for the proof; a process that is stopping looks once more and leaves the rest to the next start.
+func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, xn policies.Node) result {
+	if err := m.life.to(ctx, eventSent); err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	mn := m.in.Master()
+	before, _ := l.group.Of(mn.Name)
+	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
+	proof, err := v.Run(ctx)
+	if ctx.Err() != nil && !proof.Attached {
+		proof = lastProof(ctx, v)
+		if proof.Attached {
+			err = nil
+		}
+	}
+	r := result{sent: true, after: map[string]any{xn.Name: nodeFacts(proof.Replica), mn.Name: nodeFacts(proof.Master)}, effect: effectOf(p, before, proof)}
+	switch {
+	case err == nil:
+		r.outcome = policies.OutcomeSucceeded
+		r.said = fmt.Sprintf("link up after %s by a %v resync (%s predicted), same history as %s, %s keys there and %s here", proof.LinkUpAfter.Round(time.Millisecond), r.effect["resync"], p.Expect.Resync, mn.Name, proof.Master.Keys(), proof.Replica.Keys())
+	case ctx.Err() != nil:
+		r.outcome, r.err = policies.OutcomeInterrupted, fmt.Errorf("%s was sent and the process is stopping: %s", p.Commands[0][0], proof.Why)
+	default:
+		r.outcome, r.err = policies.OutcomeFailed, err
+	}
+	return r
+}
+
+// effectOf compares what was predicted with what the servers show.
+func effectOf(p *policies.Plan, before policies.Snapshot, proof reattach.Proof) map[string]any {
+	seen := resyncSeen(before, proof.Master)
+	e := map[string]any{"predicted": p.Expect.Resync, "resync": seen, "link_up_after": proof.LinkUpAfter.Seconds(), "attached": proof.Attached, "persistent": false,
+		"master_keys": proof.Master.Keys(), "replica_keys": proof.Replica.Keys()}
+	if seen != "unknown" {
+		e["as_predicted"] = seen == string(p.Expect.Resync)
+	}
+	if a, b := proof.Master.Replication.Offset, proof.Replica.Replication.ReplicaOffset; a.Known && b.Known && proof.Attached {
+		e["lag_bytes"] = max(0, a.V-b.V)
+	}
+	return e
+}
+
+// afterReattach checks what a repair must not cost the replica, and makes it last where the policy says so. What goes wrong here is said
+// and does not make the repair a failure: the replica follows its master.
+func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, r *result) {
+	x := m.probers[p.Node].ProbeDeep(ctx)
+	if changed := m.h.remembered(m.in.Name, p.Node).Followed.Settings.Changed(policies.SettingsOf(x)); len(changed) > 0 {
+		r.effect["settings_changed"] = changed
+		r.said += "; its settings are not those with which it last followed: " + strings.Join(changed, ", ")
+	}
+	if p.Expect.Resync == policies.ResyncFull {
+		m.h.forgetWritable(ctx, m.in.Name, p.Node)
+	}
+	switch {
+	case kills(p):
+		delete(r.effect, "persistent") // nothing changed that a restart could undo
+	case !m.pol.Reattach.ConfigRewrite:
+		r.said += "; not written to its config file: CONFIG REWRITE is a person's decision (config_rewrite)"
+	default:
+		if err := c.Rewrite(ctx); err != nil {
+			r.effect["config_rewrite"] = clip(err.Error())
+			r.said += "; CONFIG REWRITE was refused, so that a restart undoes the repair: " + clip(err.Error())
+			return
+		}
+		r.effect["persistent"] = true
+		r.said += "; written to its config file"
+	}
+}
+
+// lastProof looks once more, for a second at the most, when the process is stopping.
+func lastProof(ctx context.Context, v reattach.Verify) reattach.Proof {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	p := reattach.Proof{Replica: v.Replica(ctx), Master: v.Master(ctx)}
+	p.Why = v.Attached(p.Replica, p.Master)
+	p.Attached = p.Why == ""
+	return p
+}
+
+// resyncSeen is the kind of copy that the master counted; a restart in between, or both kinds at once, make it unknown.
+func resyncSeen(before, after policies.Snapshot) string {
+	a, b := before.Stats, after.Stats
+	full, partial := b.SyncFull.V-a.SyncFull.V, b.SyncPartialOK.V-a.SyncPartialOK.V
+	switch {
+	case before.RunID != after.RunID || !a.SyncFull.Known || !b.SyncFull.Known || !a.SyncPartialOK.Known || !b.SyncPartialOK.Known:
+		return "unknown"
+	case full > 0 && partial == 0:
+		return string(policies.ResyncFull)
+	case partial > 0 && full == 0:
+		return string(policies.ResyncPartial)
+	}
+	return "unknown"
+}
+
+// addLoss says what a person gave up by hand.
+func (r *result) addLoss(req request, l look, p *policies.Plan) {
+	if req.allowLost != p.Node || !r.sent {
+		return
+	}
+	x, _ := l.group.Of(p.Node)
+	if r.effect == nil {
+		r.effect = map[string]any{}
+	}
+	r.effect["bypassed"] = []policies.Guard{policies.GuardNoLostWrites}
+	r.effect["lost"] = map[string]any{"node": p.Node, "keys_held": x.Keys(), "own_bytes": policies.OwnBytes(x.Replication), "master_repl_offset": x.Replication.Offset, "second_repl_offset": x.Replication.SecondOffset}
+}
