@@ -117,6 +117,20 @@ func TestReattachKeepsData(t *testing.T) {
 		{"master has fewer keys by its own history: deleted or flushed, a person decides", strayTrio, func(tr *trio) { tr.m.DBs[0].Keys = 1 },
 			func(f *ReattachFacts) { f.OldM = memory(RoleMaster, histM, fullTo, 500) }, "no-lost-writes", "node-x holds 500 keys"},
 
+		{"the replica would speak TLS to the plaintext port", promotedTrio, func(tr *trio) { tr.x.TLSReplication, tr.m.TLSPort = Known(true), Known(6380) }, nil, "master-safe", "tls-replication yes"},
+		{"the replica would speak plaintext to the TLS port", promotedTrio, func(tr *trio) {
+			tr.x.TLSReplication, tr.m.TLSPort, tr.m.TCPPort = Known(false), Known(6379), Known(0)
+		}, nil, "master-safe", "tls-replication no"},
+		{"the replica speaks TLS and the port is the TLS port", promotedTrio, func(tr *trio) {
+			tr.x.TLSReplication, tr.m.TLSPort, tr.m.TCPPort = Known(true), Known(6379), Known(0)
+		}, nil, "", ""},
+		{"another replica cannot connect to the master either", promotedTrio, func(tr *trio) { tr.followDown(&tr.y, tr.mNode(), "connecting") }, nil, "master-safe?", "node-y points at node-m too"},
+		{"another replica copies from the master", promotedTrio, func(tr *trio) {
+			tr.followDown(&tr.y, tr.mNode(), "sync")
+			tr.y.Replication.SyncInProgress = Known(true)
+		}, nil, "", ""},
+		{"another replica is linked to the master", promotedTrio, nil, nil, "", ""},
+
 		// the replica itself
 		{"replica is loading: its keys are still coming", promotedTrio, func(tr *trio) { tr.x.Reach, tr.x.Loading = ReachLoading, Known(true) }, nil, "busy?|capability?|identity?|master-safe?", "node-x"},
 		{"replica is loading and the master is empty", promotedTrio, func(tr *trio) {
@@ -236,6 +250,24 @@ func TestReattachGuardsOfTheCopy(t *testing.T) {
 		return func(f *ReattachFacts) { f.EarlierM.Memory.ClientsReplicas = buffers }
 	}
 	for _, c := range []reattachRow{
+		// headroom
+		{"the replica cannot save", promotedTrio, func(tr *trio) { tr.x.Persistence.LastBgsaveOK = Known(false) }, nil, "headroom", "node-x fails to write to its own disk"},
+		{"the replica's AOF cannot be written", promotedTrio, func(tr *trio) { tr.x.Persistence.LastAOFWriteOK = Known(false) }, nil, "headroom", "node-x fails to write"},
+		{"the replica cannot save, partial resync", strayTrio, func(tr *trio) { tr.x.Persistence.LastBgsaveOK = Known(false) }, nil, "", ""},
+		{"the replica's host is too small", promotedTrio, func(tr *trio) {
+			tr.m.Memory.Dataset, tr.x.Memory.SystemTotal = Known(int64(8<<30)), Known(int64(8<<30))
+		}, nil, "headroom", "8192 MiB"},
+		{"the stream would outgrow the buffer", promotedTrio, func(tr *trio) {
+			tr.m.Memory.Dataset, tr.m.ReplicaBuffer = Known(int64(1<<30)), Known(BufferLimit{Hard: 1 << 20})
+		}, func(f *ReattachFacts) {
+			f.EarlierM.At, f.EarlierM.Replication.Offset = f.M.At.Add(-time.Second), Known(fullTo-100_000)
+		}, "headroom?", "client-output-buffer-limit"},
+		{"the buffer has no limit", promotedTrio, func(tr *trio) {
+			tr.m.Memory.Dataset, tr.m.ReplicaBuffer = Known(int64(1<<30)), Known(BufferLimit{})
+		}, func(f *ReattachFacts) {
+			f.EarlierM.At, f.EarlierM.Replication.Offset = f.M.At.Add(-time.Second), Known(fullTo-100_000)
+		}, "", ""},
+
 		// busy
 		{"replica is copying", strayTrio, func(tr *trio) { tr.x.Replication.SyncInProgress = Known(true) }, nil, "busy?", "node-x"},
 		{"whether the replica is copying is not known", strayTrio, func(tr *trio) { tr.x.Replication.SyncInProgress = Opt[bool]{} }, nil, "busy", "node-x"},

@@ -194,10 +194,8 @@ func GrowthExplained(x Snapshot, old NodeMemory) string {
 		return ""
 	case p.Saves != f.Saves || p.LastSaveTime != f.LastSave || p.LastSaveTime.V >= f.ServerTime.V:
 		return "" // a save in between set the count back, or may have
-	case p.ChangesSinceLastSave.V == 0:
-		return "nothing was written since its last save, which was before it left its master"
-	case p.ChangesSinceLastSave == f.Changes && f.Offset == x.Replication.SecondOffset.Or(0)-1:
-		return fmt.Sprintf("its %d changes since the last save are those that it had when it left its master", p.ChangesSinceLastSave.V)
+	case p.ChangesSinceLastSave == f.Changes && f.Offset < x.Replication.SecondOffset.Or(0):
+		return fmt.Sprintf("its %d changes since the last save are those that it had when it followed its master", p.ChangesSinceLastSave.V)
 	}
 	return ""
 }

@@ -301,13 +301,13 @@ func modelOnlyOnX(f ReattachFacts) string {
 }
 
 // modelQuiet: no client wrote to X since it left. Its count of changes is what it was, in one run, with no save in between to set it back,
-// and our reading of then was of the very byte at which it left, or the count was and is 0.
+// and our reading of then was not after the byte at which it left.
 func modelQuiet(x Snapshot, old NodeMemory, left int64) bool {
 	was, is := old.Followed, x.Persistence
 	oneRun := was.RunID != "" && was.RunID == x.RunID && was.ReplID == x.Replication.ReplID2
 	noSave := is.LastSaveTime.Known && was.ServerTime.Known && is.LastSaveTime == was.LastSave && is.Saves == was.Saves && is.LastSaveTime.V < was.ServerTime.V
 	steady := x.ServerTime.Known && x.ServerTime.V-was.ServerTime.V >= 5 && x.ServerTime.V-was.ServerTime.V <= 15 // the two readings are 10 s apart
-	same := is.ChangesSinceLastSave.Known && (is.ChangesSinceLastSave.V == 0 || was.Offset == left && is.ChangesSinceLastSave == was.Changes)
+	same := is.ChangesSinceLastSave.Known && was.Offset <= left && is.ChangesSinceLastSave == was.Changes
 	return oneRun && noSave && steady && same
 }
 

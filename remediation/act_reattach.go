@@ -36,16 +36,16 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 	}
 	m.h.step("asked")
 	// Once it is on its way the command is not called off: its effect is read back whatever happens.
-	err = m.sendReattach(context.WithoutCancel(ctx), c, p)
+	at, err := m.sendReattach(context.WithoutCancel(ctx), c, p)
 	switch {
 	case unsupported(err):
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +%s to the user %q: %w", xn.Name, right(p), m.in.Username, err)}
-	case errors.Is(err, reattach.ErrNothingHappened), refused(err):
+	case errors.Is(err, reattach.ErrNothingHappened), errors.Is(err, reattach.ErrNoLink), refused(err):
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
 	m.h.step("sent")
-	if called := m.callOff(context.WithoutCancel(ctx), c, xn, before, req); called.outcome != "" {
-		return called
+	if req.allowLost != xn.Name && policies.Wrote(before, at) {
+		return m.callOff(context.WithoutCancel(ctx), c, xn, before, at)
 	}
 	r = m.verifyReattach(ctx, fresh, p, xn)
 	if r.outcome != policies.OutcomeSucceeded && err != nil {
@@ -58,9 +58,10 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 	return r
 }
 
-func (m *Machine) sendReattach(ctx context.Context, c *conn, p *policies.Plan) error {
+// sendReattach sends the plan's command and returns what the replica was at that moment, where a write would be lost by it.
+func (m *Machine) sendReattach(ctx context.Context, c *conn, p *policies.Plan) (at policies.Snapshot, err error) {
 	if kills(p) {
-		return reattach.Reconnect(ctx, c)
+		return at, reattach.Reconnect(ctx, c)
 	}
 	return reattach.Send(ctx, c, m.in.Master().Peer())
 }
@@ -111,30 +112,22 @@ func following(r policies.Replication) string {
 	return "a " + string(r.Role)
 }
 
-// callOff looks whether a promoted node took a write in the instant between our last reading and the command. Such a write would be
-// gone with the full copy that now begins, so that the command is called off at once: until the copy has been loaded the node still holds
-// all its data, and is a master again with it.
-func (m *Machine) callOff(ctx context.Context, c *conn, xn policies.Node, before policies.Snapshot, req request) result {
-	if before.Replication.Role != policies.RoleMaster || req.allowLost == xn.Name {
-		return result{}
-	}
-	now, err := c.Info(ctx)
-	switch {
-	case err != nil || now.RunID != before.RunID:
-		m.log.Warn("whether a write came in right before the command is not known", "node", xn.Name, "err", err)
-		return result{}
-	case now.Replication.LinkUp.Or(false) || now.Loading.Or(false) || !policies.Wrote(before, now):
-		return result{}
-	}
-	err = c.Detach(ctx)
+// callOff: a promoted node took a write in the instant between our last reading and the command. It would be gone with the full copy
+// that now begins, so that the command is called off at once: until the copy has been loaded the node still holds all its data, and is a
+// master again with it. A copy that was quicker has lost the write, and that is said aloud.
+func (m *Machine) callOff(ctx context.Context, c *conn, xn policies.Node, before, at policies.Snapshot) result {
+	err := c.Detach(ctx)
 	after, readErr := c.Info(ctx)
+	a := after.Replication
+	kept := err == nil && readErr == nil && a.Role == policies.RoleMaster && a.ReplID2 == at.Replication.ReplID
 	r := result{outcome: policies.OutcomeDenied, sent: true, denied: []policies.Guard{policies.GuardNoLostWrites},
-		after:  map[string]any{xn.Name: nodeFacts(withReach(after, readErr))},
-		effect: map[string]any{"called_off": err == nil, "changes_before": before.Persistence.ChangesSinceLastSave, "changes_after": now.Persistence.ChangesSinceLastSave},
-		err:    fmt.Errorf("%w: %s took a write in the very instant of the command, which was called off: it is a master again and holds %s keys, it held %s", errDenied, xn.Name, after.Keys(), before.Keys())}
-	if err != nil || readErr != nil || after.Replication.Role != policies.RoleMaster || policies.ClearlyFewer(after.Keys().Or(0), before.Keys().Or(0)) {
-		r.outcome = policies.OutcomeFailed
-		r.err = errors.Join(fmt.Errorf("%s took a write in the very instant of REPLICAOF, and calling it off did not restore it: it is %s with %s keys; a person has to look now", xn.Name, following(after.Replication), after.Keys()), err, readErr)
+		after: map[string]any{xn.Name: nodeFacts(withReach(after, readErr))},
+		effect: map[string]any{"called_off": kept, "changes_before": before.Persistence.ChangesSinceLastSave, "changes_at_command": at.Persistence.ChangesSinceLastSave,
+			"keys_at_command": at.Keys(), "keys_after": after.Keys(), "master_repl_offset_at_command": at.Replication.Offset},
+		err: fmt.Errorf("%w: %s took a write in the very instant of the command, which was called off: it is a master again and holds %s keys, it held %s", errDenied, xn.Name, after.Keys(), at.Keys())}
+	if !kept {
+		r.outcome, r.denied = policies.OutcomeFailed, nil
+		r.err = errors.Join(fmt.Errorf("%s took a write in the very instant of REPLICAOF, and the copy was quicker than calling it off: what it wrote from offset %s to %s is lost; it is %s with %s keys", xn.Name, before.Replication.Offset, at.Replication.Offset, following(a), after.Keys()), err, readErr)
 	}
 	return r
 }

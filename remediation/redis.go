@@ -1,6 +1,7 @@
 package remediation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,13 +53,21 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 
 func (c *conn) Close() error { return errors.Join(c.conn.Close(), c.client.Close()) }
 
-// ReplicaOf sends REPLICAOF and returns the server's reply. A nil error is not success: the reply tells.
-func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (string, error) {
+// ReplicaOf sends REPLICAOF and returns the server's reply. A nil error is not success: the reply tells. An INFO goes out before it in the
+// same packet, which the server answers without doing anything else in between: at is what the node was at the very command.
+func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (reply string, at policies.Snapshot, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	info := redis.NewStringCmd(ctx, "INFO")
 	cmd := redis.NewStatusCmd(ctx, "REPLICAOF", master.Host, strconv.Itoa(master.Port))
-	err := c.conn.Process(ctx, cmd)
-	return cmd.Val(), err
+	pipe := c.conn.Pipeline()
+	_ = pipe.Process(ctx, info)
+	_ = pipe.Process(ctx, cmd)
+	_, err = pipe.Exec(ctx)
+	if cmd.Err() != nil {
+		err = cmd.Err()
+	}
+	return cmd.Val(), probe.FromInfo(info.Val()), err
 }
 
 // Detach sends REPLICAOF NO ONE, which calls off a REPLICAOF of a moment ago.
@@ -214,15 +223,27 @@ func (h *recordHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// ProcessPipelineHook refuses pipelines, but for the connection's own greeting: an action sends one command at a time.
+// ProcessPipelineHook passes the connection's own greeting, and permitted commands, each of which is recorded.
 func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			if !slices.Contains(greeting, cmd.Name()) {
-				return fmt.Errorf("pipeline with %s to %s: %w", cmd.Name(), h.node, errForbidden)
+			if !slices.Contains(greeting, cmd.Name()) && !slices.Contains(h.permit, cmd.Name()) {
+				err := fmt.Errorf("%s to %s: %w", cmd.Name(), h.node, errForbidden)
+				for _, each := range cmds {
+					each.SetErr(err)
+				}
+				return err
 			}
 		}
-		return next(ctx, cmds)
+		start := time.Now()
+		err := next(ctx, cmds)
+		took := time.Since(start)
+		for _, cmd := range cmds {
+			if !slices.Contains(greeting, cmd.Name()) {
+				h.rec.add(h.node, cmd, cmp.Or(cmd.Err(), err), start, took)
+			}
+		}
+		return err
 	}
 }
 

@@ -31,7 +31,11 @@ type server struct {
 
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := redistest.Start(t, append([]string{"--enable-debug-command", "local"}, args...)...)
+	file, options := args[:0:0], args
+	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {
+		file, options = args[:1], args[1:]
+	}
+	s := redistest.Start(t, slices.Concat(file, []string{"--enable-debug-command", "local"}, options)...)
 	return &server{s, t, s.Addr, s.C}
 }
 

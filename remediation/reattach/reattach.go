@@ -14,7 +14,8 @@ import (
 
 // Conn is the connection to the replica that the command goes through.
 type Conn interface {
-	ReplicaOf(ctx context.Context, master policies.Address) (reply string, err error)
+	// ReplicaOf returns the server's reply, and what the node was right before the command: nothing comes between the two.
+	ReplicaOf(ctx context.Context, master policies.Address) (reply string, at policies.Snapshot, err error)
 }
 
 // Link is the connection to the replica whose link to its master is half open.
@@ -26,18 +27,19 @@ type Link interface {
 // the state of the link, on all versions.
 var ErrNothingHappened = errors.New("the replica already follows that master: nothing happened")
 
-// Send sends REPLICAOF once. A timeout is returned as it is: the command may have been carried out, and Verify tells.
-func Send(ctx context.Context, c Conn, master policies.Address) error {
-	reply, err := c.ReplicaOf(ctx, master)
+// Send sends REPLICAOF once, and returns what the node was at that moment. A timeout is returned as it is: the command may have been
+// carried out, and Verify tells.
+func Send(ctx context.Context, c Conn, master policies.Address) (at policies.Snapshot, err error) {
+	reply, at, err := c.ReplicaOf(ctx, master)
 	switch {
 	case err != nil:
-		return fmt.Errorf("REPLICAOF %s: %w", master, err)
+		return at, fmt.Errorf("REPLICAOF %s: %w", master, err)
 	case strings.HasPrefix(reply, "OK Already connected"):
-		return ErrNothingHappened
+		return at, ErrNothingHappened
 	case reply != "OK":
-		return fmt.Errorf("REPLICAOF %s: the server answered %.80q, want OK", master, reply)
+		return at, fmt.Errorf("REPLICAOF %s: the server answered %.80q, want OK", master, reply)
 	}
-	return nil
+	return at, nil
 }
 
 // ErrNoLink is the server's answer that it has no link to a master: there is nothing to close.

@@ -11,11 +11,13 @@ import (
 	"dcshealer/policies"
 )
 
-type conn func(ctx context.Context, master policies.Address) (string, error)
+type conn func(ctx context.Context, master policies.Address) (string, policies.Snapshot, error)
 
 var _ Conn = conn(nil)
 
-func (c conn) ReplicaOf(ctx context.Context, m policies.Address) (string, error) { return c(ctx, m) }
+func (c conn) ReplicaOf(ctx context.Context, m policies.Address) (string, policies.Snapshot, error) {
+	return c(ctx, m)
+}
 
 var at = policies.Address{Host: "10.0.0.11", Port: 6379}
 
@@ -38,12 +40,12 @@ func TestSend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
-			err := Send(t.Context(), conn(func(_ context.Context, m policies.Address) (string, error) {
+			_, err := Send(t.Context(), conn(func(_ context.Context, m policies.Address) (string, policies.Snapshot, error) {
 				calls++
 				if m != at {
 					t.Errorf("sent for %s", m)
 				}
-				return c.reply, c.err
+				return c.reply, policies.Snapshot{}, c.err
 			}), at)
 			if calls != 1 {
 				t.Errorf("sent %d times, want once", calls)
@@ -52,6 +54,26 @@ func TestSend(t *testing.T) {
 				t.Errorf("error %v, want %v %q", err, c.is, c.says)
 			}
 		})
+	}
+}
+
+type link func() (int64, error)
+
+func (l link) KillMasterLink(context.Context) (int64, error) { return l() }
+
+func TestReconnect(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("NOPERM this user has no permissions")
+	for name, c := range map[string]struct {
+		closed int64
+		err    error
+		is     error
+	}{
+		"one link closed": {closed: 1}, "no link": {is: ErrNoLink}, "an error": {err: refused, is: refused}, "an error beside a count": {closed: 1, err: refused, is: refused},
+	} {
+		if err := Reconnect(t.Context(), link(func() (int64, error) { return c.closed, c.err })); !errors.Is(err, c.is) {
+			t.Errorf("%s: error %v, want %v", name, err, c.is)
+		}
 	}
 }
 
@@ -74,20 +96,21 @@ func TestAttached(t *testing.T) {
 		change func(x, m *policies.Snapshot)
 		want   string // in what is missing; empty: attached
 	}{
-		"in step":                     {func(_, _ *policies.Snapshot) {}, ""},
-		"the replica is gone":         {func(x, _ *policies.Snapshot) { x.Reach = policies.ReachHung }, "replica cannot be read"},
-		"the replica loads":           {func(x, _ *policies.Snapshot) { x.Reach = policies.ReachLoading }, "replica cannot be read"},
-		"the master is gone":          {func(_, m *policies.Snapshot) { m.Reach = policies.ReachRefused }, "master cannot be read"},
-		"the master is a replica":     {func(_, m *policies.Snapshot) { m.Replication.Role = policies.RoleReplica }, "no longer a master"},
-		"the replica is a master":     {func(x, _ *policies.Snapshot) { x.Replication.Role = policies.RoleMaster }, "still a master"},
-		"the role is unknown":         {func(x, _ *policies.Snapshot) { x.Replication.Role = "" }, "still a master"},
-		"the link is down":            {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Known(false) }, "link is down"},
-		"the link is unknown":         {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Opt[bool]{} }, "link is down"},
-		"it follows another":          {func(x, _ *policies.Snapshot) { x.Replication.MasterPort = 1 }, "it follows 10.0.0.11:1"},
-		"another history":             {func(x, _ *policies.Snapshot) { x.Replication.ReplID = "b" }, "ids differ"},
-		"no history":                  {func(x, m *policies.Snapshot) { x.Replication.ReplID, m.Replication.ReplID = "", "" }, "ids differ"},
-		"the master lists nobody":     {func(_, m *policies.Snapshot) { m.Replication.Replicas = nil }, "does not list it"},
-		"the master lists it copying": {func(_, m *policies.Snapshot) { m.Replication.Replicas[0].State = "send_bulk" }, "does not list it"},
+		"in step":                            {func(_, _ *policies.Snapshot) {}, ""},
+		"the replica is gone":                {func(x, _ *policies.Snapshot) { x.Reach = policies.ReachHung }, "replica cannot be read"},
+		"the replica loads":                  {func(x, _ *policies.Snapshot) { x.Reach = policies.ReachLoading }, "replica cannot be read"},
+		"the master is gone":                 {func(_, m *policies.Snapshot) { m.Reach = policies.ReachRefused }, "master cannot be read"},
+		"the master is a replica":            {func(_, m *policies.Snapshot) { m.Replication.Role = policies.RoleReplica }, "no longer a master"},
+		"the replica is a master":            {func(x, _ *policies.Snapshot) { x.Replication.Role = policies.RoleMaster }, "still a master"},
+		"the role is unknown":                {func(x, _ *policies.Snapshot) { x.Replication.Role = "" }, "still a master"},
+		"the link is down":                   {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Known(false) }, "link is down"},
+		"the link is unknown":                {func(x, _ *policies.Snapshot) { x.Replication.LinkUp = policies.Opt[bool]{} }, "link is down"},
+		"it follows another":                 {func(x, _ *policies.Snapshot) { x.Replication.MasterPort = 1 }, "it follows 10.0.0.11:1"},
+		"another history":                    {func(x, _ *policies.Snapshot) { x.Replication.ReplID = "b" }, "ids differ"},
+		"no history":                         {func(x, m *policies.Snapshot) { x.Replication.ReplID, m.Replication.ReplID = "", "" }, "ids differ"},
+		"the master lists nobody":            {func(_, m *policies.Snapshot) { m.Replication.Replicas = nil }, "does not list it"},
+		"the link is the old, half open one": {func(x, _ *policies.Snapshot) { x.Replication.LastIOSecondsAgo = policies.Known(int64(25)) }, "sent nothing for 25 s"},
+		"the master lists it copying":        {func(_, m *policies.Snapshot) { m.Replication.Replicas[0].State = "send_bulk" }, "does not list it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, m := step()

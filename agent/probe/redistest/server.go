@@ -31,7 +31,7 @@ type Server struct {
 }
 
 // Start starts a server without persistence on a free port and returns once it answers. The arguments come after those of
-// Start and win over them. A machine without redis-server ends the test as Missing says.
+// Start and win over them; a first one that is no option is its config file. A machine without redis-server ends the test as Missing says.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -56,7 +56,11 @@ func (s *Server) launch() bool {
 	base := []string{"--port", strconv.Itoa(s.Addr.Port), "--bind", s.Addr.Host, "--dir", s.t.TempDir(), "--save", "", "--appendonly", "no",
 		"--repl-diskless-sync-delay", "0"}
 	s.log, s.gone = &bytes.Buffer{}, make(chan struct{})
-	s.cmd = exec.Command("redis-server", append(base, s.args...)...)
+	file, args := s.args[:0:0], s.args
+	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {
+		file, args = args[:1], args[1:]
+	}
+	s.cmd = exec.Command("redis-server", slices.Concat(file, base, args)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server on %s: %v", s.Addr, err)
