@@ -102,7 +102,21 @@ type Reclaim struct {
 	Duty        Percent       // share of time spent in calls
 	AbortCall   time.Duration // one call longer than this ends the sweep
 	Cooldown    time.Duration
+
+	// LazyFree has lazyfree-lazy-expire set to yes for the time of a sweep, where it is no and CONFIG SET is allowed.
+	LazyFree bool
+	// OnSlowCall says what follows a call longer than AbortCall: the end of the sweep, or the smallest steps with long pauses.
+	OnSlowCall SlowCall
 }
+
+// SlowCall is what a sweep does after a call that held the server up.
+type SlowCall string
+
+// The two ways; the zero value stops.
+const (
+	SlowCallStops SlowCall = "stop"
+	SlowCallSlows SlowCall = "slow"
+)
 
 // Reattach bounds reattach-replica.
 type Reattach struct {
@@ -194,7 +208,7 @@ func PresetDefault() Policy {
 		Slowlog:     CountThreshold{Bound: 10, Window: 5 * time.Minute},
 		EvictedKeys: CountThreshold{Bound: 1, Window: time.Hour},
 		Reclaim: Reclaim{Target: 70, MaxDuration: 5 * time.Minute, CallP99: 300 * time.Microsecond, Duty: 25,
-			AbortCall: 50 * time.Millisecond, Cooldown: 15 * time.Minute},
+			AbortCall: 50 * time.Millisecond, Cooldown: 15 * time.Minute, LazyFree: true, OnSlowCall: SlowCallStops},
 		Reattach: Reattach{FullResync: true, Cooldown: time.Minute, Undone: 2},
 	}
 }

@@ -15,7 +15,7 @@ import (
 // reclaim sweeps the expired keys of a master and judges the effect.
 func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req request, rc *recorder) result {
 	n, _ := m.in.Node(p.Node)
-	c, off := m.connect(ctx, l, n, []string{"scan", "select", "role", "info"}, rc)
+	c, off := m.connect(ctx, l, n, []string{"scan", "select", "role", "info", "config"}, rc)
 	if off.outcome != "" {
 		return off
 	}
@@ -46,7 +46,14 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 			}
 		},
 	}
+	giveBack, err := m.freeLazily(ctx, c, before, req.record)
+	if err != nil {
+		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
+	}
+	m.h.step("sweeping")
 	res, err := sweep.Run(ctx, before)
+	m.h.step("swept")
+	left := giveBack()
 	if res.Calls == 0 && unsupported(err) {
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +scan and +select to the user %q: %w", n.Name, m.in.Username, err)}
 	}
@@ -55,6 +62,10 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	}
 	after := m.settled(ctx, p.Node, res.After)
 	r := m.judgeSweep(p, before, after, res, err)
+	if left != "" {
+		r.effect["setting_owed"] = left
+		r.said += "; " + left
+	}
 	if r.outcome == policies.OutcomeDenied {
 		r.denied = stoppers(res, stopped)
 	}

@@ -78,12 +78,20 @@ func TestKilledInTheMiddleOfASweep(t *testing.T) {
 	_ = child.Wait() // its error is the kill
 
 	r := newRig(t, fleet(instance(prod1, reclaimLive, s)), dir)
+	if got := s.setting(lazyExpire); got != "yes" {
+		t.Errorf("%s is %s after the kill, want what the sweep set", lazyExpire, got)
+	}
 	if all := r.records(prod1); len(all) != 1 || all[0].Outcome != policies.OutcomeRunning || all[0].Planned == nil {
 		t.Fatalf("after the kill: %+v, want one intent that is running", all)
 	}
 	r.start()
 	r.waitLine("interrupted: reclaim-expired", "it will be diagnosed anew")
 	dead := r.record(prod1, memory, policies.OutcomeInterrupted)
+	eventually(t, "the setting is put back", func() bool { return s.setting(lazyExpire) == "no" })
+	r.waitLine("lazyfree-lazy-expire of", "was put back to no")
+	if debts, err := r.j.Debts(context.Background()); err != nil || len(debts) > 0 {
+		t.Errorf("debts %+v, %v after it was put back", debts, err)
+	}
 	eventually(t, "the breaker counted one failure", func() bool {
 		data, _ := r.h.breakers.store.GetData("gobreaker:state:" + breakerName(prod1, policies.ReclaimExpired))
 		return strings.Contains(string(data), `"TotalFailures":1,`)

@@ -106,6 +106,9 @@ func (h *Healer) recover(ctx context.Context) error {
 			h.log.Error("breaker did not count", "instance", r.Instance, "action", r.Action, "err", err)
 		}
 	}
+	if err := h.settleDebts(ctx); err != nil && ctx.Err() == nil {
+		h.log.Error("a setting that an interrupted action changed could not be put back yet, it is tried again", "err", err)
+	}
 	return err
 }
 

@@ -43,8 +43,11 @@ func TestAFullMasterOfExpiredKeysIsSwept(t *testing.T) {
 	rec := r.record(prod1, memory, policies.OutcomeSucceeded)
 	calls := s.writes()
 	truth := s.number("stats", "expired_keys")
-	if calls["scan"] == 0 || len(calls) != 1 {
-		t.Errorf("the server was sent %v by its own count, want SCAN alone", calls)
+	if calls["scan"] == 0 || calls["config|set"] != 2 || len(calls) != 2 {
+		t.Errorf("the server was sent %v by its own count, want SCAN, and CONFIG SET before and after it", calls)
+	}
+	if got := s.setting(lazyExpire); got != "no" {
+		t.Errorf("%s is %s after the sweep, it was no", lazyExpire, got)
 	}
 	scans := slices.IndexFunc(rec.Commands, func(c policies.CommandRecord) bool { return c.Args[0] == "SCAN" })
 	switch {

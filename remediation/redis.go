@@ -93,6 +93,29 @@ func (c *conn) Rewrite(ctx context.Context) error {
 	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "CONFIG", "REWRITE"))
 }
 
+// Setting is one parameter by CONFIG GET.
+func (c *conn) Setting(ctx context.Context, name string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewSliceCmd(ctx, "CONFIG", "GET", name)
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return "", err
+	}
+	if reply := cmd.Val(); len(reply) == 2 {
+		if value, ok := reply[1].(string); ok {
+			return value, nil
+		}
+	}
+	return "", fmt.Errorf("CONFIG GET %s on %s: the server does not know it", name, c.node)
+}
+
+// SetConfig sends CONFIG SET.
+func (c *conn) SetConfig(ctx context.Context, name, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "CONFIG", "SET", name, value))
+}
+
 // Select changes the DB of the connection.
 func (c *conn) Select(ctx context.Context, db int) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -268,6 +291,10 @@ func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, to
 	switch args[0] {
 	case "ROLE", "INFO":
 		return // reads only
+	case "CONFIG":
+		if len(args) > 1 && strings.EqualFold(args[1], "GET") {
+			return
+		}
 	case "SELECT":
 		r.db = true
 	case "SCAN":

@@ -104,6 +104,16 @@ func (s *server) keys(db int) int64 {
 	return n
 }
 
+// setting is one parameter of the server.
+func (s *server) setting(name string) string {
+	s.t.Helper()
+	all, _ := s.do("CONFIG", "GET", name).([]any)
+	if len(all) != 2 {
+		s.t.Fatalf("CONFIG GET %s: %v", name, all)
+	}
+	return fmt.Sprint(all[1])
+}
+
 // harmless are the commands that change nothing anywhere, those that the servers send each other, and the test's own.
 var harmless = []string{"info", "role", "dbsize", "ping", "hello", "auth", "select", "config|get", "client|list", "client|id", "client|setname",
 	"slowlog|get", "slowlog|len", "latency|latest", "command|info", "command|count", "memory|usage",

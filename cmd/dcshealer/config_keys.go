@@ -140,6 +140,8 @@ func (d *configDecoder) reclaim(m *fileMapping, r *policies.Reclaim) {
 	m.duration("call_p99", &r.CallP99)
 	m.percent("duty", &r.Duty)
 	m.duration("abort_call", &r.AbortCall)
+	readEnum(m, "on_slow_call", &r.OnSlowCall, policies.SlowCallStops, policies.SlowCallSlows)
+	m.flag("lazy_free", &r.LazyFree)
 	m.duration("cooldown", &r.Cooldown)
 	m.end()
 }

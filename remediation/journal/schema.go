@@ -52,6 +52,8 @@ CREATE TABLE pauses (instance TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE statuses (instance TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE memory (instance TEXT NOT NULL, node TEXT NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (instance, node)) STRICT;
 CREATE TABLE breakers (name TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+`, `
+CREATE TABLE debts (instance TEXT NOT NULL, node TEXT NOT NULL, setting TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (instance, node, setting)) STRICT;
 `}
 
 // schemaVersion is the file's user_version: 0 for a new file. A file of a newer dcshealer is an error.
