@@ -55,13 +55,14 @@ type Metric string
 
 // The metrics of our agent.
 const (
-	MetricUsedMemory  Metric = "used_memory_mb" // MiB; threshold: maxmemory
-	MetricClients     Metric = "connected_clients"
-	MetricSlowlog     Metric = "slowlog_count" // in the window; threshold: the bound
-	MetricReplication Metric = "replication_status"
-	MetricEvicted     Metric = "evicted_keys" // in the window
-	MetricInstanceUp  Metric = "instance_up"  // per node: 1 up, 0 not
-	MetricCanary      Metric = "canary"       // on <prefix>:canary only
+	MetricUsedMemory    Metric = "used_memory_mb" // MiB; threshold: maxmemory
+	MetricClients       Metric = "connected_clients"
+	MetricSlowlog       Metric = "slowlog_count" // in the window; threshold: the bound
+	MetricReplication   Metric = "replication_status"
+	MetricEvicted       Metric = "evicted_keys" // in the window
+	MetricFragmentation Metric = "mem_fragmentation_ratio"
+	MetricInstanceUp    Metric = "instance_up" // per node: 1 up, 0 not
+	MetricCanary        Metric = "canary"      // on <prefix>:canary only
 )
 
 // Status says whether an alarm stands.

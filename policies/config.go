@@ -63,7 +63,44 @@ type Policy struct {
 	Replication ReplicationThreshold
 	Reclaim     Reclaim
 	Reattach    Reattach
+	Purge       Purge
+	Evict       Evict
+	Kill        Kill
 	Windows     []Window
+
+	// Fragmentation is judged on mem_fragmentation_ratio. Warning or Critical 0: never.
+	Fragmentation Fragmentation
+}
+
+// Fragmentation fires at a ratio of resident to used memory, where the difference is at least LeastMB MiB: the ratio of a small server
+// means nothing (12 to 19 on an empty one).
+type Fragmentation struct {
+	Warning, Critical float64
+	LeastMB           int64
+}
+
+// Purge bounds purge-memory.
+type Purge struct {
+	Cooldown time.Duration
+}
+
+// Evict bounds evict-near-expiry. Patterns are those of KEYS (glob); a key that Protect matches is never taken.
+type Evict struct {
+	Horizon  time.Duration // only keys that expire within it
+	Allow    []string      // empty: nothing is ever taken
+	Protect  []string
+	MaxKeys  int64
+	MaxMB    int64 // MiB
+	Cooldown time.Duration
+}
+
+// Kill bounds kill-idle-clients.
+type Kill struct {
+	Idle       time.Duration // only clients idle for longer
+	Target     Percent       // of maxclients: where it stops
+	MaxClients int64         // at a time
+	Protect    []string      // names, users or addresses (glob) of clients that are never closed
+	Cooldown   time.Duration
 }
 
 // UsedMemory is judged on counted memory over maxmemory.
@@ -132,8 +169,15 @@ type Reattach struct {
 
 // Cooldown is the rest after an action.
 func (p Policy) Cooldown(a Action) time.Duration {
-	if a == ReclaimExpired {
+	switch a {
+	case ReclaimExpired:
 		return p.Reclaim.Cooldown
+	case PurgeMemory:
+		return p.Purge.Cooldown
+	case EvictNearExpiry:
+		return p.Evict.Cooldown
+	case KillIdleClients:
+		return p.Kill.Cooldown
 	}
 	return p.Reattach.Cooldown
 }
@@ -210,6 +254,11 @@ func PresetDefault() Policy {
 		Reclaim: Reclaim{Target: 70, MaxDuration: 5 * time.Minute, CallP99: 300 * time.Microsecond, Duty: 25,
 			AbortCall: 50 * time.Millisecond, Cooldown: 15 * time.Minute, LazyFree: true, OnSlowCall: SlowCallStops},
 		Reattach: Reattach{FullResync: true, Cooldown: time.Minute, Undone: 2},
+
+		Fragmentation: Fragmentation{Warning: 1.5, LeastMB: 100},
+		Purge:         Purge{Cooldown: time.Hour},
+		Evict:         Evict{Horizon: 5 * time.Minute, MaxKeys: 10_000, MaxMB: 64, Cooldown: 15 * time.Minute},
+		Kill:          Kill{Idle: 10 * time.Minute, Target: 80, MaxClients: 100, Cooldown: 5 * time.Minute},
 	}
 }
 

@@ -15,6 +15,7 @@ func (r *rules) instances(c Config) {
 		r.check(validName(in.Name), path+".name", in.Name, NameRule)
 		r.single(names, in.Name, path+".name", in.Name, "a name that no other instance has")
 		r.live(path+".live", in.Live)
+		r.ladder(path, in)
 		r.policyName(c, path+".policy", in.Policy)
 		r.nodes(path+".nodes", in)
 		for j, n := range in.Nodes {
@@ -28,10 +29,23 @@ func (r *rules) instances(c Config) {
 
 func (r *rules) live(path string, live []Action) {
 	for i, a := range live {
-		r.check(slices.Contains(Actions[:], a), fmt.Sprintf("%s[%d]", path, i), a, "reclaim-expired or reattach-replica")
+		r.check(slices.Contains(Actions[:], a), fmt.Sprintf("%s[%d]", path, i), a, "one of reclaim-expired, reattach-replica, purge-memory, evict-near-expiry, kill-idle-clients")
 		if first := slices.Index(live, a); first < i {
 			r.check(false, fmt.Sprintf("%s[%d]", path, i), a, "each action once", fmt.Sprintf("%s[%d]", path, first))
 		}
+	}
+}
+
+// ladder: a step is opted into before it can be live.
+func (r *rules) ladder(path string, in Instance) {
+	for i, a := range in.Ladder {
+		r.check(slices.Contains(LadderSteps[:], a), fmt.Sprintf("%s.ladder[%d]", path, i), a, "purge-memory, evict-near-expiry or kill-idle-clients")
+		if first := slices.Index(in.Ladder, a); first < i {
+			r.check(false, fmt.Sprintf("%s.ladder[%d]", path, i), a, "each step once", fmt.Sprintf("%s.ladder[%d]", path, first))
+		}
+	}
+	for i, a := range in.Live {
+		r.check(!slices.Contains(LadderSteps[:], a) || slices.Contains(in.Ladder, a), fmt.Sprintf("%s.live[%d]", path, i), a, "a step that the instance's ladder names: ladder: ["+string(a)+"]")
 	}
 }
 

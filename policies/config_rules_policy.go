@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,8 @@ func (r *rules) policy(path, name string, p Policy) {
 	r.atLeast(t+"replication.critical_after", p.Replication.CriticalAfter, 0)
 	r.reclaim(path, p)
 	r.reattach(path+".remediation.reattach-replica", p.Reattach)
+	r.fragmentation(t+"fragmentation", p.Fragmentation)
+	r.ladderSteps(path+".remediation.", p)
 	for i, w := range p.Windows {
 		r.above(fmt.Sprintf("%s.windows[%d].duration", path, i), w.Duration, 0)
 	}
@@ -52,6 +55,32 @@ func (r *rules) reclaim(policy string, p Policy) {
 	r.check(s.Duty >= 1 && s.Duty <= 100, path+".duty", s.Duty, "from 1% to 100% of the time spent in calls")
 	r.check(s.AbortCall > s.CallP99, path+".abort_call", s.AbortCall, fmt.Sprintf("more than call_p99, %v", s.CallP99), path+".call_p99")
 	r.atLeast(path+".cooldown", s.Cooldown, 0)
+}
+
+func (r *rules) fragmentation(path string, f Fragmentation) {
+	r.check(f.Warning == 0 || f.Warning > 1, path+".warning", f.Warning, "more than 1 (resident over used memory), or 0 for never")
+	r.check(f.Critical == 0 || f.Critical > 1 && f.Critical > f.Warning, path+".critical", f.Critical, fmt.Sprintf("more than warning, %v, or 0 for never", f.Warning), path+".warning")
+	r.check(f.LeastMB >= 1, path+".least_mb", f.LeastMB, "at least 1 MiB: the ratio of a small server means nothing")
+}
+
+// ladderSteps checks the bounds of the steps that an instance can opt into.
+func (r *rules) ladderSteps(path string, p Policy) {
+	r.atLeast(path+"purge-memory.cooldown", p.Purge.Cooldown, 0)
+	e, k := p.Evict, p.Kill
+	r.above(path+"evict-near-expiry.horizon", e.Horizon, 0)
+	r.check(e.MaxKeys >= 1, path+"evict-near-expiry.max_keys", e.MaxKeys, "at least 1")
+	r.check(e.MaxMB >= 1, path+"evict-near-expiry.max_mb", e.MaxMB, "at least 1 MiB")
+	r.atLeast(path+"evict-near-expiry.cooldown", e.Cooldown, 0)
+	r.above(path+"kill-idle-clients.idle", k.Idle, 0)
+	r.check(k.Target > 0 && k.Target < p.Clients.Critical, path+"kill-idle-clients.target", k.Target, fmt.Sprintf("more than 0%% and less than connected_clients critical, %v", p.Clients.Critical), path+".thresholds.connected_clients.critical")
+	r.check(k.MaxClients >= 1, path+"kill-idle-clients.max_clients", k.MaxClients, "at least 1")
+	r.atLeast(path+"kill-idle-clients.cooldown", k.Cooldown, 0)
+	for i, pattern := range slices.Concat(e.Allow, e.Protect) {
+		r.check(ValidPattern(pattern), fmt.Sprintf("%sevict-near-expiry (pattern %d)", path, i+1), pattern, "a pattern such as cache:*, with every [ closed")
+	}
+	for i, pattern := range k.Protect {
+		r.check(ValidPattern(pattern), fmt.Sprintf("%skill-idle-clients.protect[%d]", path, i), pattern, "a pattern such as worker-*, with every [ closed")
+	}
 }
 
 func (r *rules) reattach(path string, s Reattach) {

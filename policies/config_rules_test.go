@@ -24,7 +24,7 @@ func TestRightConfigsHaveNoFaults(t *testing.T) {
 		c := rightConfig()
 		c.Policies["default"] = preset
 		c.Instances[0].Nodes[0].PeerAddress = Address{"172.16.0.1", 6379}
-		c.Instances[0].Live = Actions[:]
+		c.Instances[0].Live, c.Instances[0].Ladder = Actions[:], LadderSteps[:]
 		c.Listen = "127.0.0.1:0"
 		if faults := c.Check(); len(faults) > 0 {
 			t.Errorf("preset %s: %v", name, faults)

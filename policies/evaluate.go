@@ -51,6 +51,7 @@ func JudgeNode(s Snapshot, p Policy, c Counts, standing Standing) []Judgement {
 	return []Judgement{
 		judgeUp(s),
 		judgeMemory(s, p, standing(MetricUsedMemory, s.Node)),
+		judgeFragmentation(s, p.Fragmentation),
 		judgeClients(s, p.Clients, standing(MetricClients, s.Node)),
 		judgeSlowlog(s, p.Slowlog, c),
 		judgeEvicted(s, p.EvictedKeys, c),
@@ -100,6 +101,26 @@ func judgeMemory(s Snapshot, p Policy, was Severity) Judgement {
 	if j.Severity == Critical {
 		j.Cause = DiagnoseMemory(s, p, Estimate{}).Cause
 	}
+	return j
+}
+
+// judgeFragmentation judges what the process holds beyond what it uses. The ratio of a small server means nothing (12 to 19 on an empty
+// one), so that the bytes have to be many too.
+func judgeFragmentation(s Snapshot, t Fragmentation) Judgement {
+	j, m := unknown(MetricFragmentation, s), s.Memory
+	if !s.Reach.Answers() || !m.FragmentationX.Known || !m.FragmentationB.Known {
+		return j
+	}
+	j.Known = true
+	large := m.FragmentationB.V >= t.LeastMB<<20
+	switch {
+	case large && t.Critical > 0 && m.FragmentationX.V >= t.Critical:
+		j.Severity, j.Cause, j.Threshold = Critical, CauseFragmentation, Num(t.Critical)
+	case large && t.Warning > 0 && m.FragmentationX.V >= t.Warning:
+		j.Severity, j.Cause, j.Threshold = Warning, CauseFragmentation, Num(t.Warning)
+	}
+	j.Value = Num(m.FragmentationX.V)
+	j.Msg = fmt.Sprintf("%s holds %.2f times the memory that it uses (%d MiB more)", s.Node, m.FragmentationX.V, m.FragmentationB.V>>20)
 	return j
 }
 

@@ -83,6 +83,14 @@ func (f Facts) mode() Verdict {
 	return hold("%s", cmpOr(f.ModeReason, "dry run"))
 }
 
+// optIn: a step of the ladder is planned only where the instance names it.
+func (f Facts) optIn() Verdict {
+	if !slices.Contains(f.Instance.Ladder, f.Action) {
+		return hold("%s has not opted into it: add %s to ladder of the instance", f.Instance.Name, f.Action)
+	}
+	return allow("%s opted into it", f.Instance.Name)
+}
+
 func (f Facts) pause() Verdict {
 	switch {
 	case f.ControlErr != nil:

@@ -110,6 +110,7 @@ type Instance struct {
 	Name      string
 	ManagedBy ManagedBy
 	Live      []Action // actions that may run for real; empty: dry run for all
+	Ladder    []Action // steps that the instance opted into; only these are ever planned
 	Policy    string   // name of its policy; empty: "default"
 	Username  string
 	Password  Secret

@@ -5,14 +5,20 @@ import "time"
 // Action is one remedy.
 type Action string
 
-// The two actions.
+// The actions. The last three are steps of the ladder: what is tried where the first does not help, each opted into by the instance.
 const (
 	ReclaimExpired  Action = "reclaim-expired"
 	ReattachReplica Action = "reattach-replica"
+	PurgeMemory     Action = "purge-memory"
+	EvictNearExpiry Action = "evict-near-expiry"
+	KillIdleClients Action = "kill-idle-clients"
 )
 
 // Actions lists all.
-var Actions = [...]Action{ReclaimExpired, ReattachReplica}
+var Actions = [...]Action{ReclaimExpired, ReattachReplica, PurgeMemory, EvictNearExpiry, KillIdleClients}
+
+// LadderSteps lists those that an instance has to opt into.
+var LadderSteps = [...]Action{PurgeMemory, EvictNearExpiry, KillIdleClients}
 
 // Mode says whether an action's last write is sent. The zero value is dry run's.
 type Mode string
@@ -80,6 +86,15 @@ const (
 	GuardTilt             Guard = "tilt"
 	GuardManagedElsewhere Guard = "managed-elsewhere"
 	GuardTugOfWar         Guard = "tug-of-war"
+)
+
+// GuardOptIn asks every step of the ladder whether the instance opted into it.
+const GuardOptIn Guard = "opt-in"
+
+// Guards of evict-near-expiry and kill-idle-clients.
+const (
+	GuardPatterns Guard = "patterns" // something is allowed at all
+	GuardVictims  Guard = "victims"  // there are keys or clients that may go, and they are enough
 )
 
 // Guards of reattach-replica.

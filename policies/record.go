@@ -1,6 +1,9 @@
 package policies
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Record is one journal record: the join of its append-only entries (intent, result, later notes).
 type Record struct {
@@ -67,6 +70,17 @@ type Operator struct {
 	PID     int    `json:"pid"`
 	Version string `json:"version"`
 	By      string `json:"by,omitempty"` // the person, of a manual trigger
+}
+
+// Actions lists the actions that can be planned for the instance: the two that every instance has, and the steps that it opted into.
+func (i Instance) Actions() []Action {
+	out := []Action{ReclaimExpired, ReattachReplica}
+	for _, a := range LadderSteps {
+		if slices.Contains(i.Ladder, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // LiveGrant is a runtime opt-in to live repair of one instance and action.

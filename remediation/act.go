@@ -63,8 +63,15 @@ func (m *Machine) carryOut(ctx context.Context, l look, p *policies.Plan, req re
 	req.planned, _ = l.group.Of(p.Node)
 	req.plannedMaster, _ = l.group.Of(m.in.Master().Name)
 	rc := &recorder{each: func(c policies.CommandRecord) { m.recordCommand(ctx, req.record, c) }}
-	if p.Action == policies.ReclaimExpired {
+	switch p.Action {
+	case policies.ReclaimExpired:
 		return m.reclaim(ctx, l, p, req, rc), rc.summed()
+	case policies.PurgeMemory:
+		return m.purge(ctx, l, p, req, rc), nil
+	case policies.EvictNearExpiry:
+		return m.evict(ctx, l, p, req, rc), nil
+	case policies.KillIdleClients:
+		return m.killIdle(ctx, l, p, req, rc), nil
 	}
 	r := m.reattach(ctx, l, p, req, rc)
 	r.addLoss(req, l, p)

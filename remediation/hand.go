@@ -34,7 +34,7 @@ func (h *Healer) Examine(ctx context.Context, instance string) (Examination, err
 		e.Findings = []policies.Finding{}
 	}
 	for _, f := range l.faults {
-		if p := m.plan(ctx, l, request{fault: f, since: m.sinceByJournal(ctx, f)}); p != nil {
+		for _, p := range m.plans(ctx, l, request{fault: f, since: m.sinceByJournal(ctx, f)}, "") {
 			e.Plans = append(e.Plans, *p)
 		}
 	}
@@ -85,7 +85,7 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 	l := m.confirm(ctx)
 	out.Findings = l.findings
 	for _, f := range l.faults {
-		if r.Action != "" && f.remedy != r.Action {
+		if r.Action != "" && !slices.Contains(m.remedies(f), r.Action) {
 			continue
 		}
 		rec, err := m.healOne(ctx, l, f, r)
@@ -149,11 +149,12 @@ func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (polic
 		f = l.faults[i]
 	}
 	req := request{fault: f, since: m.sinceByJournal(ctx, f), byHand: true, live: r.Live, allowLost: r.AllowLost}
-	p := m.plan(ctx, l, req)
+	p := choose(m.plans(ctx, l, req, r.Action))
 	var err error
 	if p == nil || !p.Permitted {
 		err = m.refuse(ctx, l, inc, p)
 	} else {
+		req.action = p.Action
 		_, err = m.act(ctx, l, inc, p, req)
 	}
 	if err != nil || inc.record == "" {

@@ -105,7 +105,7 @@ func (m *Machine) claim(a policies.Alarm) {
 // confirmable reports whether our own probes can find a critical fault of the metric.
 func confirmable(metric policies.Metric) bool {
 	switch metric {
-	case policies.MetricUsedMemory, policies.MetricClients, policies.MetricReplication, policies.MetricInstanceUp:
+	case policies.MetricUsedMemory, policies.MetricClients, policies.MetricReplication, policies.MetricInstanceUp, policies.MetricFragmentation:
 		return true
 	}
 	return false
@@ -334,7 +334,7 @@ func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err er
 	}
 	for range 3 { // an action whose effect did not show is planned again; the guards decide how often
 		req := request{fault: f, since: inc.since}
-		p := m.plan(ctx, l, req)
+		p := choose(m.plans(ctx, l, req, ""))
 		if ctx.Err() != nil {
 			return acted, ctx.Err()
 		}
@@ -344,6 +344,7 @@ func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err er
 			}
 			return acted, m.refuse(ctx, l, inc, p)
 		}
+		req.action = p.Action
 		again, err := m.act(ctx, l, inc, p, req)
 		acted = true
 		if err != nil || !again || ctx.Err() != nil {
@@ -390,7 +391,11 @@ func signature(f fault, p *policies.Plan) string {
 		denied = passing
 	}
 	slices.Sort(denied)
-	return string(f.Cause) + ":" + string(p.Mode) + ":" + strings.Join(denied, ",")
+	step := ""
+	if slices.Contains(policies.LadderSteps[:], p.Action) {
+		step = string(p.Action) + ":"
+	}
+	return string(f.Cause) + ":" + step + string(p.Mode) + ":" + strings.Join(denied, ",")
 }
 
 // incidentOf finds the open incident of a fault, or opens one. A fault that is back after its repair is a new incident.

@@ -14,6 +14,7 @@ import (
 // request is what a plan is made for.
 type request struct {
 	fault         fault
+	action        policies.Action   // of those that can cure the fault
 	since         time.Time         // when our own probe first saw the fault; zero: unknown
 	planned       policies.Snapshot // the target when the plan was made; zero: it is being made now
 	plannedMaster policies.Snapshot // the master it should follow, likewise
@@ -23,15 +24,81 @@ type request struct {
 	allowLost     string            // the node whose own writes a person gives up
 }
 
-// plan makes the plan that cures the fault and asks every guard; nil where no action cures it.
+// plan makes the plan of one action that may cure the fault and asks every guard; nil where there is none.
 func (m *Machine) plan(ctx context.Context, l look, r request) *policies.Plan {
-	switch r.fault.remedy {
+	switch r.action {
 	case policies.ReattachReplica:
 		return m.planReattach(ctx, l, r)
 	case policies.ReclaimExpired:
 		return m.planReclaim(ctx, l, r)
+	case policies.PurgeMemory:
+		return m.planPurge(ctx, l, r)
+	case policies.EvictNearExpiry:
+		return m.planEvict(ctx, l, r)
+	case policies.KillIdleClients:
+		return m.planKill(ctx, l, r)
 	}
 	return nil
+}
+
+// remedies lists the actions that may cure a fault, in the order in which they are tried: steps of the ladder only where the instance
+// opted into them.
+func (m *Machine) remedies(f fault) []policies.Action {
+	var out []policies.Action
+	if f.remedy != "" {
+		out = append(out, f.remedy)
+	}
+	for _, step := range m.in.Ladder {
+		if ladder[f.Metric] == step {
+			out = append(out, step)
+		}
+	}
+	return out
+}
+
+// ladder is the step that may help with each metric.
+var ladder = map[policies.Metric]policies.Action{
+	policies.MetricUsedMemory:    policies.EvictNearExpiry,
+	policies.MetricFragmentation: policies.PurgeMemory,
+	policies.MetricClients:       policies.KillIdleClients,
+}
+
+// plans makes every plan for a fault. only limits them to one action; empty: all.
+func (m *Machine) plans(ctx context.Context, l look, r request, only policies.Action) (out []*policies.Plan) {
+	for _, a := range m.remedies(r.fault) {
+		if only != "" && a != only {
+			continue
+		}
+		r.action = a
+		if p := m.plan(ctx, l, r); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// choose takes the first plan, and the next one where the first is at its end: it is not worth it, or did not help.
+func choose(plans []*policies.Plan) *policies.Plan {
+	if len(plans) == 0 {
+		return nil
+	}
+	best := plans[0]
+	for _, p := range plans[1:] {
+		if best.Permitted || !exhausted(best) {
+			break
+		}
+		if p.Permitted || p.Held() {
+			best = p
+		}
+	}
+	return best
+}
+
+// exhausted reports that an action has nothing to offer now, whatever a person enables.
+func exhausted(p *policies.Plan) bool {
+	return slices.ContainsFunc(p.DeniedBy, func(g policies.Guard) bool {
+		return g == policies.GuardWorthwhile || g == policies.GuardCooldown || g == policies.GuardBreaker
+	})
 }
 
 func (m *Machine) planReattach(ctx context.Context, l look, r request) *policies.Plan {
@@ -62,9 +129,13 @@ func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.
 	f.Evidence = []policies.Snapshot{s}
 	d := f.Diagnosis
 	known := d.Expired.Known
+	commands := [][]string{{"SCAN", "cursor", "COUNT", "n"}}
+	if m.pol.Reclaim.LazyFree && s.LazyfreeExpire == policies.Known("no") { // around the sweep
+		commands = append(commands, []string{"CONFIG", "SET", lazyExpire, "yes"}, []string{"CONFIG", "SET", lazyExpire, "no"})
+	}
 	p := &policies.Plan{
 		Action: policies.ReclaimExpired, Node: r.fault.Node, Mode: f.Mode, Cause: r.fault.Cause,
-		Commands: [][]string{{"SCAN", "cursor", "COUNT", "n"}},
+		Commands: commands,
 		Guards:   policies.ReclaimGuards(f),
 		Expect:   policies.Expect{ExpiredKeys: d.Expired, Bytes: d.ExpiredBytes, Known: &known, Method: d.Method},
 	}

@@ -26,7 +26,7 @@ func (m *Machine) Status(ctx context.Context, now time.Time) policies.MachineSta
 	m.mu.Unlock()
 	slices.Sort(s.Incidents)
 	grants, _ := j.Live(ctx, now)
-	for _, a := range policies.Actions {
+	for _, a := range m.in.Actions() {
 		s.Modes[a], _ = policies.ModeOf(m.in, a, grants, m.h.opt.DryRun, now)
 		s.Breakers[a], _ = m.h.breakers.state(breakerName(m.in.Name, a), now)
 	}

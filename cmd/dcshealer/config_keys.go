@@ -59,6 +59,9 @@ func (d *configDecoder) instance(v fileValue) policies.Instance {
 	m.list("live", "a list of actions such as [reattach-replica]; [] for none", func(v fileValue) {
 		in.Live = append(in.Live, readWord(d, v, policies.Actions[:]...))
 	})
+	m.list("ladder", "a list of steps such as [kill-idle-clients]; [] for none", func(v fileValue) {
+		in.Ladder = append(in.Ladder, readWord(d, v, policies.LadderSteps[:]...))
+	})
 	m.text("policy", &in.Policy, "the name of a policy; leave the key out for default")
 	m.text("username", &in.Username, "an ACL user name; leave the key out for the default user")
 	d.password(m, &in.Password)
@@ -101,6 +104,9 @@ func (d *configDecoder) policy(v fileValue) policies.Policy {
 	r := m.section("remediation")
 	d.reclaim(r.section("reclaim-expired"), &p.Reclaim)
 	d.reattach(r.section("reattach-replica"), &p.Reattach)
+	d.purge(r.section("purge-memory"), &p.Purge)
+	d.evict(r.section("evict-near-expiry"), &p.Evict)
+	d.kill(r.section("kill-idle-clients"), &p.Kill)
 	r.end()
 	m.list("windows", "a list of windows such as {cron: 0 2 * * *, duration: 4h, time_zone: Europe/Berlin}; [] for always", func(v fileValue) {
 		p.Windows = append(p.Windows, d.window(v))
@@ -114,6 +120,11 @@ func (d *configDecoder) thresholds(m *fileMapping, p *policies.Policy) {
 	d.shares(m.section("connected_clients"), &p.Clients.Warning, &p.Clients.Critical, &p.Clients.Clear, &p.Clients.For)
 	d.bound(m.section("slowlog"), "warning", &p.Slowlog)
 	d.bound(m.section("evicted_keys"), "notice", &p.EvictedKeys)
+	frag := m.section("fragmentation")
+	frag.ratio("warning", &p.Fragmentation.Warning)
+	frag.ratio("critical", &p.Fragmentation.Critical)
+	readNumber(frag, "least_mb", &p.Fragmentation.LeastMB)
+	frag.end()
 	replication := m.section("replication")
 	replication.duration("critical_after", &p.Replication.CriticalAfter)
 	replication.end()
@@ -158,6 +169,44 @@ func (d *configDecoder) reattach(m *fileMapping, r *policies.Reattach) {
 	m.flag("config_rewrite", &r.ConfigRewrite)
 	m.end()
 	r.FullResync = resync == "allow"
+}
+
+func (d *configDecoder) purge(m *fileMapping, p *policies.Purge) {
+	m.duration("cooldown", &p.Cooldown)
+	m.end()
+}
+
+const wantPattern = "a pattern such as cache:*, in quotes"
+
+func (d *configDecoder) evict(m *fileMapping, e *policies.Evict) {
+	m.duration("horizon", &e.Horizon)
+	m.texts("allow", wantPattern, &e.Allow)
+	m.texts("protect", wantPattern, &e.Protect)
+	readNumber(m, "max_keys", &e.MaxKeys)
+	readNumber(m, "max_mb", &e.MaxMB)
+	m.duration("cooldown", &e.Cooldown)
+	m.end()
+}
+
+func (d *configDecoder) kill(m *fileMapping, k *policies.Kill) {
+	m.duration("idle", &k.Idle)
+	m.percent("target", &k.Target)
+	readNumber(m, "max_clients", &k.MaxClients)
+	m.texts("protect", "a pattern of a client's name, user or address, such as worker-*, in quotes", &k.Protect)
+	m.duration("cooldown", &k.Cooldown)
+	m.end()
+}
+
+// texts reads a list of non-empty texts.
+func (m *fileMapping) texts(key, want string, to *[]string) {
+	m.list(key, "a list, each of it "+want+"; [] for none", func(v fileValue) {
+		s, ok := v.text()
+		if !ok || s == "" {
+			m.d.wrong(v, want)
+			return
+		}
+		*to = append(*to, s)
+	})
 }
 
 // absolute is a file name of the config: a relative one starts at the config file's folder.

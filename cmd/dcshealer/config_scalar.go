@@ -85,6 +85,24 @@ func readNumber[T int | int64](m *fileMapping, key string, to *T) {
 	m.d.wrong(v, wantNumber)
 }
 
+// ratio reads a plain number such as 1.5. The rules say how small it may be.
+func (m *fileMapping) ratio(key string, to *float64) {
+	v, ok := m.take(key)
+	if !ok {
+		return
+	}
+	switch v.node.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		if f, err := strconv.ParseFloat(v.node.GetToken().Value, 64); err == nil && ratioText.MatchString(v.node.GetToken().Value) {
+			*to = f
+			return
+		}
+	}
+	m.d.wrong(v, "a number such as 1.5, without quotes")
+}
+
+var ratioText = regexp.MustCompile(`^[0-9]{1,4}(\.[0-9]{1,3})?$`)
+
 // flag reads true or false; yes, no, on and off are faults, for YAML versions differ on them.
 func (m *fileMapping) flag(key string, to *bool) {
 	v, ok := m.take(key)

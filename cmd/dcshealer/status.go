@@ -105,7 +105,7 @@ func fillStatus(ctx context.Context, j *journal.Journal, cfg policies.Config, s 
 // statusOf joins the config, the grants and what a healer last said of the instance; its zero value is: nothing. Pure.
 func statusOf(in policies.Instance, last policies.MachineStatus, grants []policies.LiveGrant, now time.Time) instanceStatus {
 	s := instanceStatus{Instance: in.Name, State: stateUnknown, Incidents: []string{}, Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{}, Blind: last.Blind}
-	for _, action := range policies.Actions {
+	for _, action := range in.Actions() {
 		s.Modes[action], _ = policies.ModeOf(in, action, grants, last.DryRun, now)
 	}
 	if last.State != "" {
