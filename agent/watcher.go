@@ -28,6 +28,7 @@ type watcher struct {
 	mu      sync.Mutex // guards what follows
 	latest  map[string]policies.Snapshot
 	tracker *tracker
+	links   policies.LinkWatch
 }
 
 func newWatcher(i policies.Instance, p policies.Policy, repeat time.Duration) *watcher {
@@ -63,6 +64,7 @@ func (w *watcher) take(r reading, now time.Time) {
 
 	w.mu.Lock()
 	w.latest[s.Node] = s
+	w.links.See(s, w.instance.Master().Name)
 	judged := policies.JudgeNode(s, w.policy, counts, w.tracker.severity)
 	if round > w.round {
 		judged = append(judged, policies.JudgeReplication(w.groupLocked(), now)...)
@@ -117,6 +119,7 @@ func (w *watcher) groupLocked() policies.Group {
 			g.Snapshots = append(g.Snapshots, s)
 		}
 	}
+	w.links.Into(&g)
 	return g
 }
 

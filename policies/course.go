@@ -1,18 +1,24 @@
 package policies
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // LinkCourse is what several looks at a replica add up to while its link to its master is down: how far the master's
 // counters moved since the first of them. The zero value has seen nothing.
 type LinkCourse struct {
 	Since, Last time.Time // the first and the newest look
 	first, last linkReading
+	broke       int // copies that ended without a link, as the replica shows them
 }
 
 // linkReading is what one look says of a link that is down.
 type linkReading struct {
 	xRun, mRun string
 	target     Address
+	copying    bool       // a copy was under way
+	left, read Opt[int64] // master_sync_left_bytes, master_sync_read_bytes
 	counters   [counters]Opt[int64]
 }
 
@@ -21,7 +27,6 @@ const (
 	counterCopies = iota // full copies begun
 	counterKills         // clients cut off for their output buffers
 	counterStream        // bytes of the replication stream
-	counterNoAuth
 	counterWrongPass
 	counterNoPerm
 	counterRejected // connections over maxclients
@@ -40,13 +45,26 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 		return LinkCourse{}
 	}
 	now := linkReading{xRun: x.RunID, mRun: m.RunID, target: Address{r.MasterHost, r.MasterPort}, counters: [counters]Opt[int64]{
-		s.SyncFull, s.OutputBufferKills, m.Replication.Offset, s.NoAuthErrors, s.WrongPassErrors, s.NoPermErrors, s.RejectedConnections, s.ConnectionsReceived,
+		s.SyncFull, s.OutputBufferKills, m.Replication.Offset, s.WrongPassErrors, s.NoPermErrors, s.RejectedConnections, s.ConnectionsReceived,
 	}}
-	if c.Since.IsZero() || !now.goesOnFrom(c.last) {
+	now.copying, now.left, now.read = r.SyncInProgress.Or(false), r.SyncLeftBytes, r.SyncReadBytes
+	if c.Since.IsZero() || !now.goesOnFrom(c.last) || x.At.Sub(c.Since) > courseMost {
 		return LinkCourse{Since: x.At, Last: x.At, first: now, last: now}
+	}
+	if now.beganAnew(c.last) {
+		c.broke++
 	}
 	c.Last, c.last = x.At, now
 	return c
+}
+
+// courseMost is how long a course goes on before it starts anew: what happened long ago says nothing of now.
+const courseMost = 15 * time.Minute
+
+// beganAnew reports whether the copy that was under way is no longer, or is another one.
+func (r linkReading) beganAnew(o linkReading) bool {
+	again := r.left.Known && o.left.Known && r.left.V > o.left.V || r.read.Known && o.read.Known && r.read.V < o.read.V
+	return o.copying && (!r.copying || again)
 }
 
 func (r linkReading) goesOnFrom(o linkReading) bool {
@@ -79,9 +97,14 @@ func (c LinkCourse) Copies() Opt[int64] { return c.moved(counterCopies) }
 // Streamed is how many bytes the master's replication stream grew.
 func (c LinkCourse) Streamed() Opt[int64] { return c.moved(counterStream) }
 
-// refusedLogins counts the logins and commands that the master refused to anybody.
-func (c LinkCourse) refusedLogins() int64 {
-	return c.moved(counterNoAuth).Or(0) + c.moved(counterWrongPass).Or(0) + c.moved(counterNoPerm).Or(0)
+// refusals counts the logins, and with rights also the commands, that the master refused to anybody, a second. Those for want of any
+// password are left out: our own probes ask for one that way.
+func (c LinkCourse) refusals(rights bool) float64 {
+	n := c.moved(counterWrongPass).Or(0)
+	if rights {
+		n += c.moved(counterNoPerm).Or(0)
+	}
+	return float64(n) / max(1, c.Span().Seconds())
 }
 
 // copyRate is what a full copy is taken to manage, dump, transfer and loading together, in bytes a second. A low figure for servers of
@@ -105,4 +128,41 @@ func RoomForCopy(dataset, rate int64) int64 {
 		room *= 2
 	}
 	return room
+}
+
+// LinkWatch is what the looks at the nodes of one instance add up to, whoever took them. The zero value has seen nothing; it is not safe
+// for concurrent use.
+type LinkWatch struct {
+	master   Snapshot
+	masterUp time.Time
+	courses  map[string]LinkCourse
+}
+
+// watchGap is the longest time between two looks at a master that counts as having been answered without a break.
+const watchGap = 15 * time.Second
+
+// See adds a look at one node; one that is older than what was seen of the master changes nothing.
+func (w *LinkWatch) See(s Snapshot, master string) {
+	if s.Node != master {
+		if w.courses == nil {
+			w.courses = map[string]LinkCourse{}
+		}
+		w.courses[s.Node] = w.courses[s.Node].Next(s, w.master)
+		return
+	}
+	if !s.At.After(w.master.At) {
+		return
+	}
+	switch {
+	case !s.Reach.Answers():
+		w.masterUp = time.Time{}
+	case w.masterUp.IsZero() || s.At.Sub(w.master.At) > watchGap || s.RunID != w.master.RunID:
+		w.masterUp = s.At
+	}
+	w.master = s
+}
+
+// Into puts what was seen beside the snapshots of a group.
+func (w *LinkWatch) Into(g *Group) {
+	g.MasterUp, g.Courses = w.masterUp, maps.Clone(w.courses)
 }

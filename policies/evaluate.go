@@ -99,7 +99,9 @@ func judgeMemory(s Snapshot, p Policy, was Severity) Judgement {
 	j.Value, j.Threshold, j.Pct = mib(counted.V), mib(m.Max.V), pct(share.V)
 	j.Msg = fmt.Sprintf("Memory usage %s on %s: %s of %s MiB%s", j.Pct, s.Node, j.Value, j.Threshold, refusing(m))
 	if j.Severity == Critical {
-		j.Cause = DiagnoseMemory(s, p, Estimate{}).Cause
+		d := DiagnoseMemory(s, p, Estimate{})
+		j.Cause = d.Cause
+		j.Msg += d.Brief()
 	}
 	return j
 }

@@ -123,7 +123,12 @@ func (f ReattachFacts) unreached() (name string) {
 		if r.LinkUp.Or(false) || r.SyncInProgress.Or(false) || copying(f.M, s) {
 			return ""
 		}
-		name = s.Node
+		if r.LinkState == "connecting" { // nothing answers; what answers and refuses is another matter
+			name = s.Node
+		}
+	}
+	if f.OldX.Followed.Master == f.MNode.Peer() {
+		return "" // X itself was linked to that very address
 	}
 	return name
 }
@@ -182,6 +187,9 @@ func (f ReattachFacts) foreignLineage() Verdict {
 	if x.Role == RoleReplica && x.LinkUp.Or(false) && x.LastIOSecondsAgo.Or(silentLink+1) <= silentLink {
 		_, inGroup := f.Group.upstream(f.X)
 		if len(x.Replicas) == 0 && !inGroup {
+			if x.LastIOSecondsAgo.V > liveIO { // that master may be gone, and this the last copy of its data
+				return hold("%s is a copy of %s:%d, which has sent nothing for %d s: wait for its next PING to see that it is alive", f.XNode.Name, x.MasterHost, x.MasterPort, x.LastIOSecondsAgo.V)
+			}
 			return allow("%s is a copy of the live master %s:%d and holds nothing of its own", f.XNode.Name, x.MasterHost, x.MasterPort)
 		}
 		return deny("%s is unrelated to %s and has replicas of its own or follows a node of this instance", f.XNode.Name, f.MNode.Name)
@@ -189,9 +197,12 @@ func (f ReattachFacts) foreignLineage() Verdict {
 	if x.Role == RoleMaster && f.followedByRecord() {
 		return allow("no id is shared now, but at %s %s followed the history that %s still goes on with", f.OldX.Followed.At.UTC().Format("2006-01-02 15:04:05"), f.XNode.Name, f.MNode.Name)
 	}
-	return deny("%s (history %s) and %s (history %s) have nothing in common: following it would replace data that only %s has", f.XNode.Name,
-		short(string(x.ReplID)), f.MNode.Name, short(string(f.M.Replication.ReplID)), f.XNode.Name)
+	return deny("%s (history %s) and %s (history %s) have nothing in common: following it would replace data that only %s has; a person who knows that none of it is needed sends REPLICAOF %s %d to it", f.XNode.Name,
+		short(string(x.ReplID)), f.MNode.Name, short(string(f.M.Replication.ReplID)), f.XNode.Name, f.MNode.Peer().Host, f.MNode.Peer().Port)
 }
+
+// liveIO is the age in seconds up to which a byte proves that a master is alive now.
+const liveIO = 2
 
 // followedByRecord: a node that restarted as a master without its data forgets what it followed; our own record does not.
 func (f ReattachFacts) followedByRecord() bool {
@@ -231,6 +242,7 @@ func (f ReattachFacts) ownWrites() Verdict {
 		return allow("%s is a read-only replica: it took no writes of its own", f.XNode.Name)
 	}
 	own := OwnBytes(x)
+	k := KinshipOf(x, f.M.Replication)
 	switch {
 	case f.Predicted != ResyncPartial && !x.ReadOnly.Known:
 		return deny("%s does not tell replica-read-only, so whether it took writes as a replica is not known: grant +config|get to the user%s", f.XNode.Name, lift)
@@ -238,6 +250,8 @@ func (f ReattachFacts) ownWrites() Verdict {
 		return deny("%s is set replica-read-only no: it may hold keys of its own from before it was promoted, which no offset shows%s", f.XNode.Name, lift)
 	case own.Known && !slices.Contains([]ReplID{f.M.Replication.ReplID, f.M.Replication.ReplID2}, x.ReplID2):
 		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
+	case !own.Known && k.Related && k.Known && x.ReplID == f.M.Replication.ReplID2 && x.ReplID != f.M.Replication.ReplID && k.Behind == 0 && x.BacklogActive.Or(false) && !newReplicas(f.X, f.OldX):
+		return allow("%s is the former master: %s has gone on from its very history and holds all of it", f.XNode.Name, f.MNode.Name)
 	case !own.Known:
 		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
 	case newReplicas(f.X, f.OldX):
@@ -312,6 +326,8 @@ func (f ReattachFacts) auth() Verdict {
 	switch {
 	case !f.M.AuthRequired.Known:
 		return deny("whether %s wants a password cannot be told", f.MNode.Name)
+	case !f.M.AuthRequired.V && f.X.MasterAuthSet.Or(false) && f.X.MasterUser.Or("") == "":
+		return deny("%s wants no password and %s has a masterauth: its login would fail and the link never come up; CONFIG SET masterauth \"\" on %s", f.MNode.Name, f.XNode.Name, f.XNode.Name)
 	case !f.M.AuthRequired.V:
 		return allow("%s wants no password", f.MNode.Name)
 	case !f.X.MasterAuthSet.Known:

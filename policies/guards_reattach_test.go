@@ -125,6 +125,11 @@ func TestReattachKeepsData(t *testing.T) {
 			tr.x.TLSReplication, tr.m.TLSPort, tr.m.TCPPort = Known(true), Known(6379), Known(0)
 		}, nil, "", ""},
 		{"another replica cannot connect to the master either", promotedTrio, func(tr *trio) { tr.followDown(&tr.y, tr.mNode(), "connecting") }, nil, "master-safe?", "node-y points at node-m too"},
+		{"another replica is turned away by the master, which is another matter", promotedTrio, func(tr *trio) { tr.followDown(&tr.y, tr.mNode(), "connect") }, nil, "", ""},
+		{"another replica cannot connect, and this one could", promotedTrio, func(tr *trio) {
+			tr.followDown(&tr.y, tr.mNode(), "connecting")
+			tr.oldX.Followed.Master = tr.mNode()
+		}, nil, "", ""},
 		{"another replica copies from the master", promotedTrio, func(tr *trio) {
 			tr.followDown(&tr.y, tr.mNode(), "sync")
 			tr.y.Replication.SyncInProgress = Known(true)
@@ -150,6 +155,17 @@ func TestReattachKeepsData(t *testing.T) {
 		{"no id on the master", promotedTrio, func(tr *trio) { tr.m.Replication.ReplID = noHist }, nil, "lineage|no-lost-writes", ""},
 		{"how far the replica came is not known", strayTrio, func(tr *trio) { tr.x.Replication.ReplicaOffset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
 		{"how far the master came is not known", promotedTrio, func(tr *trio) { tr.m.Replication.Offset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
+		{"copy of a master that was silent for 9 s: perhaps the last copy", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(9)) }, nil, "lineage?", "wait for its next PING"},
+		{"former master, all of whose history the new one has", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset = histM, noHist, Known(int64(-1))
+		}, nil, "", ""},
+		{"former master that wrote on", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset, r.Offset = histM, noHist, Known(int64(-1)), Known(fullTo+10)
+		}, nil, "lineage|no-lost-writes", "10 bytes"},
 		{"copy of a live master, with replicas that read from it", copyTrio, func(tr *trio) { tr.x.Replication.Replicas = []ReplicaLine{{Host: outsider, Port: 1}} }, nil, "lineage", "replicas of its own"},
 		{"copy of a master that is gone: the only copy", copyTrio, func(tr *trio) { tr.x.Replication.LinkUp = Known(false) }, nil, "lineage|no-lost-writes", "node-x"},
 		{"copy, the link is not known", copyTrio, func(tr *trio) { tr.x.Replication.LinkUp = Opt[bool]{} }, nil, "lineage|no-lost-writes", "node-x"},

@@ -12,7 +12,8 @@ const mebi = int64(1 << 20)
 func fullMaster() Snapshot {
 	s := newTrio().m
 	s.DBs = []DB{{Index: 0, Keys: 600_000, Expires: 500_000}, {Index: 3, Keys: 400_000}}
-	s.Memory = Memory{Used: Known(101 * mebi), NotCounted: Known(mebi), Max: Known(100 * mebi), Dataset: Known(80 * mebi), ClientsNormal: Known(2 * mebi)}
+	s.Memory = Memory{Used: Known(101 * mebi), NotCounted: Known(mebi), Max: Known(100 * mebi), Policy: "noeviction", Dataset: Known(80 * mebi), Overhead: Known(21 * mebi),
+		Startup: Known(mebi), ClientsNormal: Known(2 * mebi), ClientsReplicas: Known(mebi), Backlog: Known(int64(0)), ReplicationBuffers: Known(mebi)}
 	return s
 }
 
@@ -53,6 +54,9 @@ func TestReclaimGuards(t *testing.T) {
 		{"client buffers hold the memory", func(s *Snapshot) {
 			s.Memory.Dataset, s.ClientOutput = Known(40*mebi), Known(55*mebi)
 		}, nil, "worthwhile", "client buffers hold the memory of node-m"},
+		{"the backlog holds the memory", backlogHolds(60 * mebi), nil, "worthwhile", "replication buffers hold the memory of node-m, no sweep frees them; replication-buffers: of 100 MiB"},
+		{"the backlog holds much, and enough keys are known to have expired", backlogHolds(60 * mebi), exact(200_000, 12*mebi), "", ""},
+		{"the refusal says what would help", func(s *Snapshot) { s.DBs = []DB{{Keys: 1_000_000}} }, nil, "worthwhile", "; 1000000 keys without a TTL hold about 80.0 MiB"},
 		{"keyspace not known", func(s *Snapshot) { s.KeyspaceKnown = false }, nil, "worthwhile", "node-m"},
 		{"memory not known", func(s *Snapshot) { s.Memory.NotCounted = Opt[int64]{} }, nil, "worthwhile", "node-m"},
 		{"no diagnosis", nil, func(f *ReclaimFacts) { f.Diagnosis = MemoryDiagnosis{} }, "worthwhile", "node-m"},
@@ -102,57 +106,5 @@ func TestReclaimGuards(t *testing.T) {
 				t.Errorf("%s: reason %q does not say %q", r.Guard, r.Reason, c.reason)
 			}
 		})
-	}
-}
-
-func TestDiagnoseMemory(t *testing.T) {
-	none := Opt[int64]{}
-	for _, c := range []struct {
-		name           string
-		change         func(*Snapshot)
-		expired, bytes Opt[int64]
-		want           Cause // empty: not known
-	}{
-		{"keys with a TTL: presumed expired until a sweep tells", nil, none, none, CauseExpiredKeys},
-		{"enough have expired", nil, Known(int64(200_000)), Known(20 * mebi), CauseExpiredKeys},
-		{"too few have expired: live data with a TTL", nil, Known(int64(10)), Known(mebi), CauseDataWithTTL},
-		{"none has expired", nil, Known(int64(0)), Known(int64(0)), CauseDataWithTTL},
-		{"no TTL", func(s *Snapshot) { s.DBs = []DB{{Keys: 1000}} }, none, none, CauseDataWithoutTTL},
-		{"hardly any TTL", func(s *Snapshot) { s.DBs = []DB{{Keys: 1_000_000, Expires: 10}} }, none, none, CauseDataWithoutTTL},
-		{"one client that does not read", func(s *Snapshot) { s.Memory.Dataset, s.Memory.ClientsNormal = Known(30*mebi), Known(55*mebi) }, none, none, CauseClientBuffers},
-		{"CLIENT LIST shows what INFO lags behind with", func(s *Snapshot) { s.Memory.Dataset, s.ClientOutput = Known(30*mebi), Known(55*mebi) }, none, none, CauseClientBuffers},
-		{"big buffers beside a big data set", func(s *Snapshot) { s.Memory.ClientsNormal = Known(30 * mebi) }, none, none, CauseExpiredKeys},
-		{"neither data nor clients", func(s *Snapshot) { s.DBs, s.Memory.Dataset = nil, Known(mebi) }, none, none, CauseOverhead},
-		{"no maxmemory", func(s *Snapshot) { s.Memory.Max = Known(int64(0)) }, none, none, ""},
-		{"maxmemory not known", func(s *Snapshot) { s.Memory.Max = none }, none, none, ""},
-		{"not counted memory not known", func(s *Snapshot) { s.Memory.NotCounted = none }, none, none, ""},
-		{"data set not known", func(s *Snapshot) { s.Memory.Dataset = none }, none, none, ""},
-		{"keyspace not known", func(s *Snapshot) { s.KeyspaceKnown = false }, none, none, ""},
-	} {
-		s := fullMaster()
-		if c.change != nil {
-			c.change(&s)
-		}
-		d := DiagnoseMemory(s, PresetDefault(), Estimate{Keys: c.expired, Bytes: c.bytes, Exact: true})
-		if d.Cause != c.want || d.Known != (c.want != "") {
-			t.Errorf("%s: got %q (known %t), want %q\n%+v", c.name, d.Cause, d.Known, c.want, d)
-		}
-	}
-}
-
-// The numbers that a person reads: what must come free goes by the level at which the alarm clears, 95 % - 5 %.
-func TestDiagnosisInNumbers(t *testing.T) {
-	d := DiagnoseMemory(fullMaster(), PresetDefault(), Estimate{})
-	if d.Counted != 100*mebi || d.Need != 10*mebi || d.Keys != 1_000_000 || d.Volatile != 500_000 || d.VolatileBytes != 49*mebi {
-		t.Errorf("%+v", d)
-	}
-	want := "of 100 MiB counted against maxmemory the data set holds 80 MiB (1000000 keys, 500000 with a TTL), client buffers 2 MiB"
-	if got := d.Where(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	calm := fullMaster()
-	calm.Memory.Used = Known(50 * mebi)
-	if d := DiagnoseMemory(calm, PresetDefault(), Estimate{}); d.Need != 0 {
-		t.Errorf("below the clear level %d bytes must come free, want 0", d.Need)
 	}
 }

@@ -127,14 +127,20 @@ func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	next := NodeMemory{
 		Instance: s.Instance, Node: s.Node, At: s.At, RunID: s.RunID, Role: r.Role,
 		ReplID: r.ReplID, ReplID2: r.ReplID2, Offset: r.reach().V, Keys: keys.V, Followed: old.Followed, Writable: old.Writable,
+		Alone: old.Alone, SaveSeen: old.SaveSeen, LastSave: s.Persistence.LastSaveTime,
+	}
+	if old.RunID != s.RunID || old.LastSave != next.LastSave || old.SaveSeen.IsZero() {
+		next.SaveSeen = s.At
+	}
+	if own := OwnBytes(r); own.Known && own.V == 0 {
+		next.Alone = Alone{ReplID: r.ReplID, Writes: writeCount(s, next.SaveSeen)}
 	}
 	if r.Role == RoleReplica && r.ReadOnly.Known && !r.ReadOnly.V {
 		next.Writable = s.At
 	}
 	if r.Role == RoleReplica && r.LinkUp.Or(false) {
-		p := s.Persistence
 		next.Followed = Followed{ReplID: r.ReplID, Offset: next.Offset, At: s.At, Master: Address{r.MasterHost, r.MasterPort}, RunID: s.RunID, Replicas: r.replicaAddresses(),
-			ServerTime: s.ServerTime, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settings: SettingsOf(s)}
+			Writes: writeCount(s, next.SaveSeen), Settings: SettingsOf(s)}
 	}
 	return next
 }
@@ -175,29 +181,55 @@ func (r ReplicaSettings) Changed(now ReplicaSettings) []string {
 	return out
 }
 
-// clockSlack is how far a server's clock and ours may drift apart before what its times say is not believed.
-const clockSlack = 5 * time.Second
-
 // GrowthExplained says why what a promoted node added to its history cannot be a client's write, or "" when that is not proven.
 // Deletions of expired keys and PINGs to replicas grow the history and leave rdb_changes_since_last_save alone, which every
-// write moves, and every save and restart sets back (Redis 6.0 to 8.0, Valkey 8.1 and 9.1). old is what was remembered of the node when it last followed.
+// write moves, and every save and restart sets back (Redis 6.0 to 8.0, Valkey 8.1 and 9.1). old is what was remembered of the node when it
+// last followed, or stood alone without having added anything.
 func GrowthExplained(x Snapshot, old NodeMemory) string {
-	f, p := old.Followed, x.Persistence
-	ours := x.At.Sub(f.At)
-	theirs := time.Duration(x.ServerTime.V-f.ServerTime.V) * time.Second
-	switch {
-	case f.RunID == "" || f.RunID != x.RunID || f.ReplID != x.Replication.ReplID2:
-		return ""
-	case !p.ChangesSinceLastSave.Known || !p.LastSaveTime.Known || !f.ServerTime.Known || !x.ServerTime.Known:
-		return ""
-	case max(ours-theirs, theirs-ours) > clockSlack:
-		return ""
-	case p.Saves != f.Saves || p.LastSaveTime != f.LastSave || p.LastSaveTime.V >= f.ServerTime.V:
-		return "" // a save in between set the count back, or may have
-	case p.ChangesSinceLastSave == f.Changes && f.Offset < x.Replication.SecondOffset.Or(0):
-		return fmt.Sprintf("its %d changes since the last save are those that it had when it followed its master", p.ChangesSinceLastSave.V)
+	r := x.Replication
+	if old.Alone.ReplID == r.ReplID && !r.ReplID.None() && old.Alone.Writes.same(x) {
+		return fmt.Sprintf("its %d changes since the last save are those that it had when it was first seen alone", x.Persistence.ChangesSinceLastSave.V)
+	}
+	f := old.Followed
+	if f.ReplID == r.ReplID2 && !r.ReplID2.None() && f.Offset < r.SecondOffset.Or(0) && f.Writes.same(x) {
+		return fmt.Sprintf("its %d changes since the last save are those that it had when it followed its master", x.Persistence.ChangesSinceLastSave.V)
 	}
 	return ""
+}
+
+// saveSettles is how long a save has to be known before another one within the same second of the server's clock is ruled out.
+const saveSettles = 2 * time.Second
+
+// same reports whether a server counts as many changes as it did, in one run and without a save in between.
+func (w WriteCount) same(s Snapshot) bool {
+	p := s.Persistence
+	return w.RunID != "" && w.RunID == s.RunID && p.ChangesSinceLastSave.Known && p.ChangesSinceLastSave == w.Changes &&
+		p.LastSaveTime.Known && p.LastSaveTime == w.LastSave && p.Saves == w.Saves && w.Settled >= saveSettles
+}
+
+// writeCount reads it off a snapshot; seen is since when the last save has been known.
+func writeCount(s Snapshot, seen time.Time) WriteCount {
+	p := s.Persistence
+	return WriteCount{RunID: s.RunID, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settled: s.At.Sub(seen)}
+}
+
+// Moved says how a node was changed between two readings over one connection, a before b: another run, role or master. Empty: it was not.
+func Moved(a, b Snapshot) string {
+	r, o := a.Replication, b.Replication
+	switch {
+	case a.RunID != b.RunID:
+		return "it is another run of the server"
+	case r.Role != o.Role || r.MasterHost != o.MasterHost || r.MasterPort != o.MasterPort:
+		return fmt.Sprintf("it was %s and became %s", r.describe(), o.describe())
+	}
+	return ""
+}
+
+func (r Replication) describe() string {
+	if r.Role == RoleReplica {
+		return fmt.Sprintf("a replica of %s:%d", r.MasterHost, r.MasterPort)
+	}
+	return "a " + cmpOr(string(r.Role), "node of unknown role")
 }
 
 // Wrote reports whether a node that is or was a master took a write between two readings of one run of it, a before b. Its offset stands

@@ -169,7 +169,7 @@ func TestClearlyFewer(t *testing.T) {
 
 func TestNextMemory(t *testing.T) {
 	tr := newTrio()
-	fresh := NodeMemory{Instance: "dcs-1", Node: "node-m", At: tr.m.At, RunID: tr.m.RunID, Role: RoleMaster, ReplID: histM, ReplID2: noHist, Offset: fullTo, Keys: 500}
+	fresh := NodeMemory{SaveSeen: tr.m.At, Instance: "dcs-1", Node: "node-m", At: tr.m.At, RunID: tr.m.RunID, Role: RoleMaster, ReplID: histM, ReplID2: noHist, Offset: fullTo, Keys: 500}
 	old := fresh
 	old.At, old.Offset, old.Keys = tr.m.At.Add(-time.Hour), 900, 450
 	emptied := func(s *Snapshot) {

@@ -116,14 +116,16 @@ var disturbances = []func(c *choices, tr *trio, s *Snapshot){
 	func(c *choices, tr *trio, s *Snapshot) {
 		s.Persistence.LastSaveTime, s.Persistence.Saves = maybe(c, int64(100), int64(989), int64(990), int64(991)), maybe(c, int64(1), int64(2))
 	},
-	func(c *choices, tr *trio, s *Snapshot) { s.ServerTime = maybe(c, int64(1000), int64(993), int64(2000)) },
 	func(c *choices, tr *trio, s *Snapshot) {
 		f := &tr.oldX.Followed
-		f.RunID, f.ReplID, f.Offset = pick(c, f.RunID, "another", ""), pick(c, f.ReplID, histE), pick(c, f.Offset, fullTo-1, fullTo+1)
+		f.ReplID, f.Offset, f.Writes.RunID = pick(c, f.ReplID, histE), pick(c, f.Offset, fullTo-1, fullTo+1), pick(c, f.Writes.RunID, "another", "")
 	},
 	func(c *choices, tr *trio, s *Snapshot) {
-		f := &tr.oldX.Followed
-		f.Changes, f.LastSave, f.ServerTime = maybe(c, int64(7), int64(0)), maybe(c, int64(100), int64(989), int64(990)), maybe(c, int64(990), int64(900))
+		w := &tr.oldX.Followed.Writes
+		w.Changes, w.LastSave, w.Settled = maybe(c, int64(7), int64(0)), maybe(c, int64(100), int64(989)), pick(c, time.Minute, time.Second, 0)
+	},
+	func(c *choices, tr *trio, s *Snapshot) {
+		tr.oldX.Alone = Alone{ReplID: pick(c, histX, histM, noHist), Writes: tr.oldX.Followed.Writes}
 	},
 	func(c *choices, tr *trio, s *Snapshot) { *s = Snapshot{Node: s.Node, At: s.At, Reach: ReachRefused} },
 	func(c *choices, tr *trio, s *Snapshot) { *s = Snapshot{Node: s.Node, At: s.At, Reach: ReachUp} },
@@ -267,7 +269,7 @@ func modelOnlyOnX(f ReattachFacts) string {
 	var at Opt[int64] // the last byte of its current history that X holds
 	switch r.Role {
 	case "replica":
-		live := r.LinkUp == Known(true) && r.LastIOSecondsAgo.Known && r.LastIOSecondsAgo.V <= 20
+		live := r.LinkUp == Known(true) && r.LastIOSecondsAgo.Known && r.LastIOSecondsAgo.V <= 2
 		inside := strings.HasPrefix(modelHost(x), "10.0.0.") && strings.HasSuffix(modelHost(x), ":6379")
 		if live && !inside && len(r.Replicas) == 0 {
 			return ""
@@ -275,6 +277,9 @@ func modelOnlyOnX(f ReattachFacts) string {
 		at = r.ReplicaOffset
 	case "master":
 		at = r.Offset
+		if modelNone(r.ReplID2) && r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
+			return "" // a former master, all of whose history M has
+		}
 		left := r.SecondOffset.V - 1 // the last byte of the history that it left
 		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
 			return "X, a master, may have taken writes"
@@ -303,12 +308,14 @@ func modelOnlyOnX(f ReattachFacts) string {
 // modelQuiet: no client wrote to X since it left. Its count of changes is what it was, in one run, with no save in between to set it back,
 // and our reading of then was not after the byte at which it left.
 func modelQuiet(x Snapshot, old NodeMemory, left int64) bool {
-	was, is := old.Followed, x.Persistence
-	oneRun := was.RunID != "" && was.RunID == x.RunID && was.ReplID == x.Replication.ReplID2
-	noSave := is.LastSaveTime.Known && was.ServerTime.Known && is.LastSaveTime == was.LastSave && is.Saves == was.Saves && is.LastSaveTime.V < was.ServerTime.V
-	steady := x.ServerTime.Known && x.ServerTime.V-was.ServerTime.V >= 5 && x.ServerTime.V-was.ServerTime.V <= 15 // the two readings are 10 s apart
-	same := is.ChangesSinceLastSave.Known && was.Offset <= left && is.ChangesSinceLastSave == was.Changes
-	return oneRun && noSave && steady && same
+	is := x.Persistence
+	still := func(w WriteCount) bool {
+		return w.RunID != "" && w.RunID == x.RunID && is.ChangesSinceLastSave.Known && is.ChangesSinceLastSave == w.Changes &&
+			is.LastSaveTime.Known && is.LastSaveTime == w.LastSave && is.Saves == w.Saves && w.Settled > time.Second
+	}
+	followed := old.Followed.ReplID == x.Replication.ReplID2 && old.Followed.Offset <= left && still(old.Followed.Writes)
+	alone := !modelNone(old.Alone.ReplID) && old.Alone.ReplID == x.Replication.ReplID && still(old.Alone.Writes)
+	return followed || alone
 }
 
 // modelHolds: M has the history id up to its byte v.

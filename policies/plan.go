@@ -156,6 +156,8 @@ type Plan struct {
 	DeniedBy  []Guard    `json:"denied_by"`
 	Guards    []Ruling   `json:"guards"`
 	Expect    Expect     `json:"expect"`
+
+	Memory *MemoryReport `json:"memory,omitempty"` // where the memory of a full master is
 }
 
 // Decide fills Permitted and DeniedBy from Guards. A plan without rulings is not permitted.
@@ -183,6 +185,7 @@ func (p Plan) Held() bool {
 type Expect struct {
 	ExpiredKeys Opt[int64] `json:"expired_keys,omitzero"` // the sweep: expired keys to be deleted
 	Bytes       Opt[int64] `json:"bytes,omitzero"`        // the sweep: bytes to come free; reattachment: bytes to transfer
+	Clients     Opt[int64] `json:"clients,omitzero"`      // kill-idle-clients: clients to be closed
 	Known       *bool      `json:"known,omitempty"`       // the sweep: false when it is not known without acting
 	Method      string     `json:"method,omitempty"`      // how the estimate was made; figures are "about"
 	Resync      Resync     `json:"resync,omitempty"`      // reattachment

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -132,8 +133,9 @@ type MachineStatus struct {
 	Breakers   map[Action]string `json:"breakers"`
 	Paused     bool              `json:"paused"`
 	LastAction *LastAction       `json:"last_action"`
-	DryRun     bool              `json:"dry_run,omitempty"` // the healer was started with --dry-run
-	Blind      string            `json:"blind,omitempty"`   // an alarm that cannot fire here, and why
+	Progress   *Progress         `json:"progress,omitempty"` // of the action under way
+	DryRun     bool              `json:"dry_run,omitempty"`  // the healer was started with --dry-run
+	Blind      string            `json:"blind,omitempty"`    // an alarm that cannot fire here, and why
 }
 
 // LastAction is the newest action of an instance that was sent.
@@ -145,20 +147,47 @@ type LastAction struct {
 	At      time.Time `json:"at"`
 }
 
+// Progress is how far an action under way has come.
+type Progress struct {
+	Action  Action    `json:"action"`
+	Node    string    `json:"node"`
+	Record  string    `json:"record"`
+	At      time.Time `json:"at"`
+	Keys    int64     `json:"keys"`  // deleted
+	Bytes   int64     `json:"bytes"` // freed
+	Visited int64     `json:"visited"`
+	Of      int64     `json:"of"`    // keys to visit, about
+	Share   float64   `json:"share"` // of maxmemory, in hundredths
+}
+
+// String is one line for a person.
+func (p Progress) String() string {
+	return fmt.Sprintf("%s on %s: %d of about %d keys visited, %d deleted, %.1f MiB freed, memory at %.1f %%", p.Action, p.Node, p.Visited, p.Of, p.Keys, float64(p.Bytes)/(1<<20), p.Share)
+}
+
 // NodeMemory is our own durable record of what a node last was, followed and held: after a restart a server
 // forgets, and only this can tell whether history was lost.
 type NodeMemory struct {
-	Instance string    `json:"instance"`
-	Node     string    `json:"node"`
-	At       time.Time `json:"at"`
-	RunID    string    `json:"run_id"`
-	Role     Role      `json:"role"`
-	ReplID   ReplID    `json:"replid"`
-	ReplID2  ReplID    `json:"replid2"`
-	Offset   int64     `json:"offset"`
-	Keys     int64     `json:"keys"`
-	Followed Followed  `json:"followed,omitzero"` // the history that it last had its link up to, as a replica
-	Writable time.Time `json:"writable,omitzero"` // when it was last seen as a replica that takes writes (replica-read-only no); zero: never
+	Instance string     `json:"instance"`
+	Node     string     `json:"node"`
+	At       time.Time  `json:"at"`
+	RunID    string     `json:"run_id"`
+	Role     Role       `json:"role"`
+	ReplID   ReplID     `json:"replid"`
+	ReplID2  ReplID     `json:"replid2"`
+	Offset   int64      `json:"offset"`
+	Keys     int64      `json:"keys"`
+	Followed Followed   `json:"followed,omitzero"`  // the history that it last had its link up to, as a replica
+	Alone    Alone      `json:"alone,omitzero"`     // as a promoted master that had added nothing yet
+	SaveSeen time.Time  `json:"save_seen,omitzero"` // since when rdb_last_save_time has been LastSave
+	LastSave Opt[int64] `json:"last_save,omitzero"`
+	Writable time.Time  `json:"writable,omitzero"` // when it was last seen as a replica that takes writes (replica-read-only no); zero: never
+}
+
+// Alone is a promoted node whose history had not grown yet.
+type Alone struct {
+	ReplID ReplID     `json:"replid"`
+	Writes WriteCount `json:"writes,omitzero"`
 }
 
 // Followed is a history that a replica followed, and how far it had come.
@@ -172,12 +201,18 @@ type Followed struct {
 	// Replicas are those that the replica itself had then, as it shows them.
 	Replicas []Address `json:"replicas,omitempty"`
 
-	// What INFO said of the replica then, by its own clock.
-	ServerTime Opt[int64]      `json:"server_time,omitzero"`
-	Changes    Opt[int64]      `json:"changes,omitzero"`   // rdb_changes_since_last_save
-	LastSave   Opt[int64]      `json:"last_save,omitzero"` // rdb_last_save_time
-	Saves      Opt[int64]      `json:"saves,omitzero"`     // rdb_saves, 7.0 and later
-	Settings   ReplicaSettings `json:"settings,omitzero"`
+	Writes   WriteCount      `json:"writes,omitzero"`
+	Settings ReplicaSettings `json:"settings,omitzero"`
+}
+
+// WriteCount is how many changes a run of a server had counted when it was looked at. A save sets the count back.
+type WriteCount struct {
+	RunID    string     `json:"run_id,omitempty"`
+	Changes  Opt[int64] `json:"changes,omitzero"`   // rdb_changes_since_last_save
+	LastSave Opt[int64] `json:"last_save,omitzero"` // rdb_last_save_time, in seconds
+	Saves    Opt[int64] `json:"saves,omitzero"`     // rdb_saves, 7.0 and later
+	// Settled is how long, by our clock, LastSave had been seen when this was read: within a second of it another save would not show.
+	Settled time.Duration `json:"settled,omitempty"`
 }
 
 // ReplicaSettings are the settings of a replica that a repair must not cost it. The password of masterauth is never kept.

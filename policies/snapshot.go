@@ -61,12 +61,15 @@ type Snapshot struct {
 	TLSPort        Opt[int]         // tls-port; 0: none
 	TLSReplication Opt[bool]        // tls-replication: it speaks TLS to its master
 	ReplicaBuffer  Opt[BufferLimit] // client-output-buffer-limit of replicas
+	PingPeriod     Opt[int64]       // repl-ping-replica-period, in seconds
 	ConfigFile     Opt[bool]        // it was started with a config file, which CONFIG REWRITE needs
 	Refusals       []Refusal        // logins and commands refused to peers by ACL LOG; deep probes of servers without error counters (6.0)
 	LazyfreeExpire Opt[string]      // lazyfree-lazy-expire: yes or no
 	SentinelSeen   Opt[bool]        // CLIENT LIST shows a Sentinel; unknown unless a deep probe read it
 	ClientOutput   Opt[int64]       // bytes of output buffers of normal and Pub/Sub clients by CLIENT LIST; deep probes only
-	TopClient      string           // address of the client with the largest output buffer, when it holds over 1 MiB
+	ClientMemory   Opt[int64]       // bytes of normal and Pub/Sub clients in all by CLIENT LIST, their input included; deep probes only
+	TopClient      string           // address of the client that holds most, when it is over 1 MiB
+	TopClientUse   ClientUse        // what that one holds
 	AuthRequired   Opt[bool]        // an unauthenticated connection is refused; deep probes only
 	Renamed        []string         // commands the server does not know: deep probes only
 	CommandsKnown  bool             // Renamed was read
@@ -92,7 +95,35 @@ type Memory struct {
 	LazyfreePending   Opt[int64] // lazyfree_pending_objects
 	EvictionExceeded  Opt[int64] // current_eviction_exceeded_time, ms; 7.0 and later
 	ReplicaIgnoresMax bool       // a replica: maxmemory does not bind it
+	Allocator         Allocator
+
+	// Parts of Overhead, and the setting of one.
+	Startup            Opt[int64] // used_memory_startup
+	BacklogSize        Opt[int64] // repl_backlog_size: the setting
+	ReplicationBuffers Opt[int64] // mem_total_replication_buffers, 7.0 and later: the backlog and the replicas share them
+	Scripts            Opt[int64] // used_memory_scripts: functions included
+	ScriptVM           Opt[int64] // used_memory_vm_total, 7.0 and later; most versions do not count it as used memory
+	AOFBuffer          Opt[int64]
+	ClusterLinks       Opt[int64]
 }
+
+// ClientUse is what one client holds.
+type ClientUse struct {
+	Kind    ClientKind
+	Memory  int64 // tot-mem: input and output
+	Output  int64 // omem, and what its fixed buffer holds
+	Waiting bool  // output waits for the client to read
+}
+
+// ClientKind is the class of a client by which its output is limited.
+type ClientKind string
+
+// The kinds. MONITOR is limited as a normal client.
+const (
+	ClientNormal  ClientKind = "normal"
+	ClientPubSub  ClientKind = "pubsub"
+	ClientMonitor ClientKind = "monitor"
+)
 
 // Counted is the memory the server compares with maxmemory: used_memory less mem_not_counted_for_evict
 // (all of Redis 6.0 to 8.0 and Valkey 8.1 and 9.1). Unknown when either is.
@@ -140,9 +171,11 @@ type Stats struct {
 	SyncFull            Opt[int64]
 	SyncPartialOK       Opt[int64]
 	SyncPartialErr      Opt[int64]
-	OOMErrors           Opt[int64] // errorstat_OOM; 7.0 and later. Known and 0 when the server reports errorstats and has none
-	OutputBufferKills   Opt[int64] // client_output_buffer_limit_disconnections
-	ConnectionsReceived Opt[int64] // total_connections_received
+	OOMErrors           Opt[int64]   // errorstat_OOM; 7.0 and later. Known and 0 when the server reports errorstats and has none
+	OutputBufferKills   Opt[int64]   // client_output_buffer_limit_disconnections
+	ConnectionsReceived Opt[int64]   // total_connections_received
+	CPUSeconds          Opt[float64] // of the main thread where it is told apart (from 6.2 on), else of the process; since the start
+	OpsPerSecond        Opt[int64]   // instantaneous_ops_per_sec
 
 	// Refusals of errorstats, 7.0 and later. Known and 0 when the server reports errorstats and has none.
 	NoAuthErrors, WrongPassErrors, NoPermErrors Opt[int64]
@@ -189,6 +222,7 @@ type Replication struct {
 	LinkState         string     // ROLE's state of a replica: connect, connecting, handshake, sync, connected
 	Replicas          []ReplicaLine
 	SyncLeftBytes     Opt[int64]
+	SyncReadBytes     Opt[int64]
 	SyncLastIOSeconds Opt[int64]
 }
 
@@ -276,6 +310,7 @@ func (s Snapshot) Line() Opt[Line] {
 type Group struct {
 	Instance  Instance
 	Snapshots []Snapshot
+	MasterUp  time.Time             // since when the master has answered us without a gap; zero: not known
 	Courses   map[string]LinkCourse // by replica; a missing one has seen nothing
 	Memory    map[string]NodeMemory // our durable record, by node; nil: not at hand
 }

@@ -193,7 +193,7 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	r := x.Replication
 	switch {
 	case r.LinkUp.Or(false):
-		return linkUp(xn, mn, x, m)
+		return linkUp(g, xn, mn, x, m)
 	case m.Reach == ReachUp && !m.Loading.Or(false) && m.Keys().Or(1) == 0 && x.Keys().Or(0) > 0:
 		return Triage{Cause: CauseMasterEmpty, Msg: fmt.Sprintf("the master %s is empty and %s still holds %s keys, which it loses as soon as it connects: to keep them a person has to take it off (REPLICAOF NO ONE on %s) before the link comes up", mn.Name, xn.Name, x.Keys(), xn.Name)}, true
 	case lacksPassword(g, x, m): // sync_in_progress flickers while it is turned away, so this comes before it
@@ -202,7 +202,7 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 		return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s and %s", xn.Name, mn.Name, tlsMismatch(x, m))}, true
 	case coursesRound(g, xn):
 		return copyLoop(g, xn, mn, x, m), true
-	case refusedLogin(g.Courses[xn.Name], x, m):
+	case refusedLogin(g.Courses[xn.Name], x, m, r.SyncInProgress.Or(false) || copying(m, x)):
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s refuses the login or the commands of %s: its masteruser (%s) or masterauth is wrong, or the user lacks +psync +replconf +ping on %s; see ACL LOG there", mn.Name, xn.Name, cmpOr(x.MasterUser.Or(""), "default"), mn.Name)}, true
 	case r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(0) > silentLink:
 		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the copy from %s to %s has stood still for %d s: repl-timeout of %s ends it, and it begins anew; nothing shortens that but a lower repl-timeout", mn.Name, xn.Name, r.SyncLastIOSeconds.V, xn.Name)}, true
@@ -215,10 +215,10 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 }
 
 // linkUp: the replica says that the link to the right master is up.
-func linkUp(xn, mn Node, x, m Snapshot) (Triage, bool) {
+func linkUp(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	r := x.Replication
 	switch {
-	case silent(r, m.Replication) && inStep(r, m.Replication):
+	case g.silent(x, m) && inStep(r, m.Replication):
 		return Triage{Cause: CauseStuckLink, Remedy: ReattachReplica, Msg: fmt.Sprintf("the link of %s says up, yet the master %s has sent nothing for %d s and answers us: half-open connection; CLIENT KILL TYPE master on %s makes it connect again", xn.Name, mn.Name, silence(r), xn.Name)}, true
 	case inStep(r, m.Replication):
 		return Triage{}, false
@@ -253,7 +253,8 @@ const courseEnough = 2500 * time.Millisecond
 // may have had one of them.
 func coursesRound(g Group, xn Node) bool {
 	others := int64(len(g.Instance.Nodes)) - 2
-	return g.Courses[xn.Name].Copies().Or(0) >= 2+max(0, others)
+	c := g.Courses[xn.Name]
+	return c.Copies().Or(0) >= 2+max(0, others) && c.broke > 0 // a backup (redis-cli --rdb) counts as a copy too
 }
 
 // copyLoop tells a copy that the master cuts off for its output buffer from one that the replica cannot take.
@@ -333,16 +334,18 @@ func tlsMismatch(x, m Snapshot) string {
 // refusalFresh is the age up to which an entry of ACL LOG is about now.
 const refusalFresh = 10 * time.Second
 
-// refusedLogin reports whether the master turns the replica's login or its commands away: by its error counters (7.0 and later), which
-// name nobody, or by its ACL LOG, which names the address.
-func refusedLogin(c LinkCourse, x, m Snapshot) bool {
+// refusedLogin reports whether the master turns the replica's login or its commands away: by its ACL LOG, which names the address, or by
+// its error counters (7.0 and later), which name nobody. A replica tries again once a second; without the rights it tries many times, and
+// looks as if it copied in between.
+func refusedLogin(c LinkCourse, x, m Snapshot, copying bool) bool {
 	if x.Replication.LinkState == "connecting" || !x.MasterAuthSet.Or(true) && x.MasterUser.Or("") == "" {
 		return false
 	}
 	fromX := slices.ContainsFunc(m.Refusals, func(r Refusal) bool {
 		return r.Age < refusalFresh && slices.Contains(x.OwnIPs, r.Host) && slices.Contains([]string{"auth", "psync", "sync", "replconf", "ping"}, strings.ToLower(r.Object))
 	})
-	return fromX || c.refusedLogins() > 0
+	rate := c.refusals(!m.ConfigDenied) // our own probes are refused commands too, then
+	return fromX || rate >= 20 || !copying && rate >= 0.4
 }
 
 // copying reports whether the master shows a replica that it is preparing or sending a copy to. With
@@ -367,14 +370,14 @@ func inStep(x, m Replication) bool { return !x.ReplID.None() && x.ReplID == m.Re
 
 func silence(r Replication) int64 { return r.LastIOSecondsAgo.Or(0) }
 
-// quietLink is one second over the period of the master's PINGs (repl-ping-replica-period, 10 s).
-const quietLink = 11
-
-// silent reports whether a link that says up is half open: the master, which answers us, has sent nothing for long, or for a while and
-// shows no replica that answers it.
-func silent(x, m Replication) bool {
-	attended := slices.ContainsFunc(m.Replicas, func(l ReplicaLine) bool { return l.State == "online" && l.Lag.Or(0) <= quietLink })
-	return silence(x) > silentLink || silence(x) > quietLink && !attended
+// silent reports whether a link that says up is half open: the master has sent nothing for much longer than it lets pass between two
+// PINGs, although it has answered us all the while, or shows no replica that answers it. One that was stopped itself and woke up sends one soon.
+func (g Group) silent(x, m Snapshot) bool {
+	period := m.PingPeriod.Or(10)
+	quiet := silence(x.Replication)
+	attended := slices.ContainsFunc(m.Replication.Replicas, func(l ReplicaLine) bool { return l.State == "online" && l.Lag.Or(0) <= period+1 })
+	answered := !g.MasterUp.IsZero() && m.At.Sub(g.MasterUp) > time.Duration(period+1)*time.Second
+	return quiet > max(silentLink, 2*period) && (answered || !attended) || quiet > period+1 && !attended
 }
 
 func link(r Replication) string {

@@ -27,6 +27,7 @@ type trio struct {
 	m, x, y Snapshot
 	oldX    NodeMemory
 	course  LinkCourse // of x
+	woke    bool       // the master did not answer until a moment ago
 }
 
 func newTrio() *trio {
@@ -91,6 +92,7 @@ func (tr *trio) promote(s *Snapshot, own int64) {
 func moved(span time.Duration, pairs ...int) LinkCourse {
 	c := LinkCourse{Since: noon.Add(-span), Last: noon}
 	for i := 0; i < len(pairs); i += 2 {
+		c.broke = 1
 		c.first.counters[pairs[i]], c.last.counters[pairs[i]] = Known(int64(7)), Known(int64(7+pairs[i+1]))
 	}
 	return c
@@ -102,10 +104,10 @@ func grownTrio() *trio {
 	tr.promote(&tr.x, 95)
 	tr.m.Replication.Replicas = tr.m.Replication.Replicas[1:]
 	p := &tr.x.Persistence
-	p.ChangesSinceLastSave, p.LastSaveTime, p.Saves, tr.x.ServerTime = Known(int64(7)), Known(int64(100)), Known(int64(1)), Known(int64(1000))
+	p.ChangesSinceLastSave, p.LastSaveTime, p.Saves = Known(int64(7)), Known(int64(100)), Known(int64(1))
 	tr.oldX = NodeMemory{Instance: "dcs-1", Node: "node-x", At: tr.x.At, RunID: tr.x.RunID, Role: RoleMaster, ReplID: histX, Followed: Followed{
 		ReplID: histM, Offset: fullTo, At: tr.x.At.Add(-10 * time.Second), RunID: tr.x.RunID,
-		ServerTime: Known(int64(990)), Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves,
+		Writes: WriteCount{RunID: tr.x.RunID, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settled: time.Minute},
 	}}
 	return tr
 }
@@ -120,7 +122,11 @@ func (tr *trio) xNode() Address { return tr.in.Nodes[1].Peer() }
 func (tr *trio) yNode() Address { return tr.in.Nodes[2].Peer() }
 
 func (tr *trio) group() Group {
-	return Group{Instance: tr.in, Snapshots: []Snapshot{tr.m, tr.x, tr.y}, Memory: map[string]NodeMemory{"node-x": tr.oldX}, Courses: map[string]LinkCourse{"node-x": tr.course}}
+	up := noon.Add(-time.Hour)
+	if tr.woke {
+		up = noon.Add(-2 * time.Second)
+	}
+	return Group{MasterUp: up, Instance: tr.in, Snapshots: []Snapshot{tr.m, tr.x, tr.y}, Memory: map[string]NodeMemory{"node-x": tr.oldX}, Courses: map[string]LinkCourse{"node-x": tr.course}}
 }
 
 // verdicts writes a triage as text: one "node cause severity [remedy]" for each sick replica.
@@ -274,6 +280,14 @@ func TestTriageNamesTheCause(t *testing.T) {
 		// X points at M and the link is bad.
 		{"last byte 20 s ago", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(20)) }, ""},
 		{"last byte 21 s ago", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(21)) }, "node-x stuck-link critical reattach-replica"},
+		{"last byte 25 s ago, of a master that woke up a moment ago", func(tr *trio) {
+			tr.woke = true
+			tr.x.Replication.LastIOSecondsAgo = Known(int64(25))
+		}, ""},
+		{"last byte 50 s ago, of a master that sends a PING each 60 s", func(tr *trio) {
+			tr.m.PingPeriod = Known(int64(60))
+			tr.x.Replication.LastIOSecondsAgo = Known(int64(50))
+		}, ""},
 		{"last byte 12 s ago, and the master shows others that answer it", func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(12)) }, ""},
 		{"last byte 12 s ago, and the master shows no replica that answers it", func(tr *trio) {
 			tr.x.Replication.LastIOSecondsAgo = Known(int64(12))

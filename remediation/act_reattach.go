@@ -34,8 +34,11 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 	if err != nil {
 		return result{outcome: policies.OutcomeDenied, err: err, denied: []policies.Guard{policies.GuardIdentity}}
 	}
+	settings := m.h.remembered(m.in.Name, xn.Name).Followed.Settings
 	m.h.step("asked")
-	// Once it is on its way the command is not called off: its effect is read back whatever happens.
+	// Once it is on its way the command is not called off by our own end: its effect is read back whatever happens.
+	rc.hold()
+	defer rc.release()
 	at, err := m.sendReattach(context.WithoutCancel(ctx), c, p)
 	switch {
 	case unsupported(err):
@@ -44,18 +47,52 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
 	m.h.step("sent")
-	if req.allowLost != xn.Name && policies.Wrote(before, at) {
-		return m.callOff(context.WithoutCancel(ctx), c, xn, before, at)
+	if !kills(p) {
+		if off := m.secondThoughts(context.WithoutCancel(ctx), c, fresh, xn, before, at, req, permit, rc); off.outcome != "" {
+			return off
+		}
 	}
+	rc.release()
 	r = m.verifyReattach(ctx, fresh, p, xn)
 	if r.outcome != policies.OutcomeSucceeded && err != nil {
 		r.err = errors.Join(err, r.err)
 	}
 	m.h.step("verified")
 	if r.outcome == policies.OutcomeSucceeded {
-		m.afterReattach(context.WithoutCancel(ctx), c, p, &r)
+		m.afterReattach(context.WithoutCancel(ctx), c, p, settings, &r)
 	}
 	return r
+}
+
+// secondThoughts looks right after the command at what nothing could be known of before it: what the replica was at that very moment, and
+// whether the master still is one. Where somebody else acted or wrote in that instant, the command is called off.
+func (m *Machine) secondThoughts(ctx context.Context, c *conn, fresh look, xn policies.Node, before, at policies.Snapshot, req request, permit []string, rc *recorder) result {
+	if at.RunID == "" { // the answer was lost: whether the command was carried out is not known
+		again, r := m.connect(ctx, fresh, xn, permit, rc)
+		if r.outcome != "" {
+			return result{}
+		}
+		defer again.Close()
+		now, err := again.Info(ctx)
+		if err != nil || now.Replication.Role != policies.RoleReplica || now.Replication.LinkUp.Or(false) || now.Loading.Or(false) {
+			return result{}
+		}
+		// Until a copy has been loaded the counters are those of the moment of the command.
+		c, at = again, now
+		at.Replication.Role, at.Replication.MasterHost, at.Replication.MasterPort = before.Replication.Role, before.Replication.MasterHost, before.Replication.MasterPort
+	}
+	if why := policies.Moved(before, at); why != "" {
+		return m.callOff(ctx, c, xn, before, at, why)
+	}
+	if req.allowLost != xn.Name && policies.Wrote(before, at) {
+		return m.callOff(ctx, c, xn, before, at, "it took a write")
+	}
+	mn := m.in.Master()
+	was, _ := fresh.group.Of(mn.Name)
+	if now := m.probers[mn.Name].Probe(ctx); now.Reach.Answers() && (now.RunID != was.RunID || now.Replication.Role != policies.RoleMaster) {
+		return m.callOff(ctx, c, xn, before, at, fmt.Sprintf("the master %s is no longer what it was (run id %.8s, %s)", mn.Name, now.RunID, following(now.Replication)))
+	}
+	return result{}
 }
 
 // sendReattach sends the plan's command and returns what the replica was at that moment, where a write would be lost by it.
@@ -112,22 +149,33 @@ func following(r policies.Replication) string {
 	return "a " + string(r.Role)
 }
 
-// callOff: a promoted node took a write in the instant between our last reading and the command. It would be gone with the full copy
-// that now begins, so that the command is called off at once: until the copy has been loaded the node still holds all its data, and is a
-// master again with it. A copy that was quicker has lost the write, and that is said aloud.
-func (m *Machine) callOff(ctx context.Context, c *conn, xn policies.Node, before, at policies.Snapshot) result {
-	err := c.Detach(ctx)
+// callOff undoes the command: the node becomes again what it was at that very moment, a master or the replica of another. Until the copy
+// that begins has been loaded a node still holds all its data. A copy that was quicker has replaced them, and that is said aloud.
+func (m *Machine) callOff(ctx context.Context, c *conn, xn policies.Node, before, at policies.Snapshot, why string) result {
+	o := at.Replication
+	undo := c.Detach
+	if o.Role == policies.RoleReplica {
+		undo = func(ctx context.Context) error {
+			_, _, err := c.ReplicaOf(ctx, policies.Address{Host: o.MasterHost, Port: o.MasterPort})
+			return err
+		}
+	}
+	err := undo(ctx)
 	after, readErr := c.Info(ctx)
 	a := after.Replication
-	kept := err == nil && readErr == nil && a.Role == policies.RoleMaster && a.ReplID2 == at.Replication.ReplID
+	kept := err == nil && readErr == nil && a.Role == o.Role && a.MasterHost == o.MasterHost && a.MasterPort == o.MasterPort &&
+		(o.Role != policies.RoleMaster || a.ReplID2 == o.ReplID)
 	r := result{outcome: policies.OutcomeDenied, sent: true, denied: []policies.Guard{policies.GuardNoLostWrites},
 		after: map[string]any{xn.Name: nodeFacts(withReach(after, readErr))},
 		effect: map[string]any{"called_off": kept, "changes_before": before.Persistence.ChangesSinceLastSave, "changes_at_command": at.Persistence.ChangesSinceLastSave,
-			"keys_at_command": at.Keys(), "keys_after": after.Keys(), "master_repl_offset_at_command": at.Replication.Offset},
-		err: fmt.Errorf("%w: %s took a write in the very instant of the command, which was called off: it is a master again and holds %s keys, it held %s", errDenied, xn.Name, after.Keys(), at.Keys())}
+			"keys_at_command": at.Keys(), "keys_after": after.Keys(), "master_repl_offset_at_command": o.Offset},
+		err: fmt.Errorf("%w: in the very instant of the command for %s %s; it was called off: it is %s again and holds %s keys, it held %s", errDenied, xn.Name, why, following(a), after.Keys(), at.Keys())}
+	if policies.Moved(before, at) != "" {
+		r.denied = []policies.Guard{policies.GuardIdentity}
+	}
 	if !kept {
 		r.outcome, r.denied = policies.OutcomeFailed, nil
-		r.err = errors.Join(fmt.Errorf("%s took a write in the very instant of REPLICAOF, and the copy was quicker than calling it off: what it wrote from offset %s to %s is lost; it is %s with %s keys", xn.Name, before.Replication.Offset, at.Replication.Offset, following(a), after.Keys()), err, readErr)
+		r.err = errors.Join(fmt.Errorf("in the very instant of REPLICAOF on %s %s, and calling it off came too late or failed: what it took from offset %s to %s is lost; it is %s with %s keys; a person has to look now", xn.Name, why, before.Replication.Offset, o.Offset, following(a), after.Keys()), err, readErr)
 	}
 	return r
 }
@@ -185,13 +233,13 @@ func effectOf(p *policies.Plan, before policies.Snapshot, proof reattach.Proof) 
 
 // afterReattach checks what a repair must not cost the replica, and makes it last where the policy says so. What goes wrong here is said
 // and does not make the repair a failure: the replica follows its master.
-func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, r *result) {
+func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, settings policies.ReplicaSettings, r *result) {
 	x := m.probers[p.Node].ProbeDeep(ctx)
-	if changed := m.h.remembered(m.in.Name, p.Node).Followed.Settings.Changed(policies.SettingsOf(x)); len(changed) > 0 {
+	if changed := settings.Changed(policies.SettingsOf(x)); len(changed) > 0 {
 		r.effect["settings_changed"] = changed
 		r.said += "; its settings are not those with which it last followed: " + strings.Join(changed, ", ")
 	}
-	if p.Expect.Resync == policies.ResyncFull {
+	if r.effect["resync"] == string(policies.ResyncFull) {
 		m.h.forgetWritable(ctx, m.in.Name, p.Node)
 	}
 	switch {

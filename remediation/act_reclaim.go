@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	noted := time.Now()
 	var stopped []policies.Ruling
 	sweep := reclaim.Sweep{
-		Conn: c, Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V),
+		Conn: c, From: m.places[p.Node], Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V),
 		Look: m.probers[p.Node].Probe,
 		Permit: func(ctx context.Context) (err error) {
 			stopped, err = m.permitOn(ctx, fresh, req)
@@ -40,6 +41,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		},
 		Progress: func(r reclaim.Result) {
 			m.log.Debug("sweeping", "node", p.Node, "visited", r.Visited, "keys", r.Keys, "bytes", r.Bytes)
+			m.progress(sweepProgress(p.Node, req.record, r))
 			if time.Since(noted) > progressEvery {
 				noted = time.Now()
 				m.noteRecord(ctx, req.record, fmt.Sprintf("under way: %d keys deleted, %d bytes freed", r.Keys, r.Bytes))
@@ -53,6 +55,8 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	m.h.step("sweeping")
 	res, err := sweep.Run(ctx, before)
 	m.h.step("swept")
+	m.progress(nil)
+	m.places[p.Node] = res.At
 	left := giveBack()
 	if res.Calls == 0 && unsupported(err) {
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +scan and +select to the user %q: %w", n.Name, m.in.Username, err)}
@@ -61,6 +65,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
 	after := m.settled(ctx, p.Node, res.After)
+	m.lookLater(p.Node, req.record, after)
 	r := m.judgeSweep(p, before, after, res, err)
 	if left != "" {
 		r.effect["setting_owed"] = left
@@ -70,6 +75,30 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		r.denied = stoppers(res, stopped)
 	}
 	return r
+}
+
+// perDB is what each DB lost in keys, and about in bytes: by its share of the keys.
+func perDB(res reclaim.Result, bytes int64) map[string]any {
+	var all int64
+	for _, n := range res.Freed {
+		all += n
+	}
+	out := map[string]any{}
+	for db, n := range res.Freed {
+		out["db"+strconv.Itoa(db)] = map[string]int64{"keys": n, "bytes": int64(float64(max(0, bytes)) * float64(n) / float64(all))}
+	}
+	return out
+}
+
+func sweepProgress(node, record string, r reclaim.Result) *policies.Progress {
+	var of int64
+	for _, db := range r.Before.DBs {
+		if db.Expires > 0 {
+			of += db.Keys
+		}
+	}
+	return &policies.Progress{Action: policies.ReclaimExpired, Node: node, Record: record, At: time.Now().UTC(), Keys: r.Keys, Bytes: r.Bytes,
+		Visited: min(r.Visited, of), Of: of, Share: r.After.Memory.Share().V * 100}
 }
 
 // mebibytes is for a text, to a tenth and without a "-0.0".
@@ -133,11 +162,14 @@ func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, 
 		after: map[string]any{p.Node: nodeFacts(after)},
 		effect: map[string]any{
 			"keys": res.Keys, "bytes": bytes, "calls": res.Calls, "visited": res.Visited, "longest_call": res.Longest.Seconds(),
-			"took": res.Took.Seconds(), "stop": res.Stop, "detail": res.Detail, "solved": solved,
-			"counted_before": before.Memory.Counted(), "counted_after": after.Memory.Counted(),
+			"took": res.Took.Seconds(), "stop": res.Stop, "detail": res.Detail, "solved": solved, "p99_call": res.P99.Seconds(),
+			"counted_before": before.Memory.Counted(), "counted_after": after.Memory.Counted(), "used_before": before.Memory.Used, "used_after": after.Memory.Used,
+			"rss_before": before.Memory.RSS, "rss_after": after.Memory.RSS, "writes_accepted": after.Memory.EvictionExceeded.Or(0) == 0 && share.Known && share.V < 1,
+			"db": perDB(res, bytes), "slowed": res.Slowed, "rtt_before": before.RTT.Seconds(), "rtt_during": res.RTT.Seconds(), "rtt_during_most": res.MostRTT.Seconds(),
+			"predicted_keys": p.Expect.ExpiredKeys, "predicted_bytes": p.Expect.Bytes,
 		},
-		said: fmt.Sprintf("%d expired keys deleted, %.1f MiB freed in %s by %d calls (longest %s); memory %.1f %% of maxmemory, was %.1f %%; stopped: %s", res.Keys,
-			mebibytes(bytes), res.Took.Round(10*time.Millisecond), res.Calls, res.Longest.Round(10*time.Microsecond), share.V*100, before.Memory.Share().V*100, res.Detail),
+		said: fmt.Sprintf("%d expired keys deleted, %.1f MiB freed in %s by %d calls (p99 %s, longest %s); memory %.1f %% of maxmemory, was %.1f %%; stopped: %s", res.Keys,
+			mebibytes(bytes), res.Took.Round(10*time.Millisecond), res.Calls, res.P99.Round(10*time.Microsecond), res.Longest.Round(10*time.Microsecond), share.V*100, before.Memory.Share().V*100, res.Detail),
 	}
 	switch {
 	case solved:

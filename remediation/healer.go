@@ -42,6 +42,7 @@ type Options struct {
 	Operator policies.Operator
 	Trigger  policies.Trigger // what leads to the decisions: alarms, or a person
 	NewID    func() string
+	Progress func(policies.Progress) // told about once a second how far an action under way has come; nil: nobody
 }
 
 // Healer hands alarms to the Machines and keeps what they share: budgets, breakers, the view of the fleet.

@@ -2,7 +2,6 @@ package remediation
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -49,19 +48,14 @@ func (m *Machine) learn(g *policies.Group) {
 	g.Memory = m.h.remembers(m.in.Name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g.Courses = maps.Clone(m.courses)
+	m.links.Into(g)
 }
 
-// followCourse keeps what the looks at a link that is down add up to, whoever took them.
+// followCourse keeps what the looks add up to, whoever took them.
 func (m *Machine) followCourse(s policies.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	master := m.in.Master().Name
-	if s.Node == master {
-		m.master = s
-		return
-	}
-	m.courses[s.Node] = m.courses[s.Node].Next(s, m.master)
+	m.links.See(s, m.in.Master().Name)
 }
 
 // probeInto reads the named nodes into their places in the group.

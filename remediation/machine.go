@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/reclaim"
 )
 
 // Machine works the faults of one instance, one after another, from one goroutine. Its states and events are in transitions.
@@ -29,13 +30,17 @@ type Machine struct {
 	claims    map[policies.Metric]bool   // what alarms said since the last round
 	incidents map[string]*incident       // open ones, by fault key
 	since     time.Time
-	rtts      map[string]time.Duration       // calm round trips, by node
-	blind     map[string]string              // alarms that cannot fire, by node
-	courses   map[string]policies.LinkCourse // of links that are down, by replica
-	master    policies.Snapshot              // the newest of the master
-	early     bool                           // the newest round found a fault whose cause another look may tell better
+	rtts      map[string]time.Duration // calm round trips, by node
+	blind     map[string]string        // alarms that cannot fire, by node
+	links     policies.LinkWatch
+	early     bool // the newest round found a fault whose cause another look may tell better
 
-	estimates map[string]keptEstimate // of expired keys, by master; for the goroutine of the Machine alone
+	underWay *policies.Progress // of the action under way; nil: none
+
+	// For the goroutine of the Machine alone.
+	estimates map[string]keptEstimate  // of expired keys, by master
+	places    map[string]reclaim.Place // where the newest sweep left, by master
+	late      []lateLook               // in the order in which they are due
 }
 
 // incident is one open fault with what was decided about it.
@@ -64,7 +69,7 @@ func newMachine(h *Healer, i policies.Instance) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
 		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
-		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, courses: map[string]policies.LinkCourse{},
+		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, places: map[string]reclaim.Place{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
 		m.log.Info("state changed", "from", from, "to", to, "reason", e)
@@ -148,6 +153,7 @@ func (m *Machine) run(ctx context.Context) error {
 				looked = time.Now()
 			}
 		case <-settings.C:
+			m.lookAgainLater(ctx)
 			if now := m.controls(ctx); now != controls {
 				controls = now
 				m.save()

@@ -33,20 +33,24 @@ func clearStats(servers ...*server) {
 	}
 }
 
-// expiring puts 50 keys that expire in a while beside the 100 of a pair. The servers are let run for a moment before: what was saved in the
-// second in which it was read proves nothing.
-func expiring(t *testing.T, m, x *server) {
-	eventually(t, "the replica has run for two seconds", func() bool { return x.number("server", "uptime_in_seconds") >= 2 })
+// expiring puts 50 keys that expire in a while beside the 100 of a pair, once the Healer has known the replica's last save for long enough:
+// another one in the same second would not show.
+func (r *rig) expiring(m, x *server) {
+	r.t.Helper()
+	eventually(r.t, "the last save has settled", func() bool {
+		r.observe()
+		return r.h.remembered(prod1, replica1).Followed.Writes.Settled >= 2*time.Second
+	})
 	m.fill(0, 50, 10, 1500*time.Millisecond)
-	eventually(t, "the replica has them", func() bool { return x.keys(0) == 150 })
+	eventually(r.t, "the replica has them", func() bool { return x.keys(0) == 150 })
+	r.observe()
 }
 
 func TestGrowthByExpiredKeysAloneIsNoWrite(t *testing.T) {
 	t.Parallel()
 	m, x := pair(t)
-	expiring(t, m, x)
 	r := newRig(t, fleet(instance(prod1, reattachLive, m, x)), "").start()
-	r.observe()
+	r.expiring(m, x)
 	x.promote()
 	eventually(t, "the promoted node has expired them and says so in its history", func() bool {
 		return x.keys(0) == 100 && x.number("replication", "master_repl_offset") >= x.number("replication", "second_repl_offset")
@@ -64,9 +68,8 @@ func TestGrowthByExpiredKeysAloneIsNoWrite(t *testing.T) {
 func TestOneWriteAmongExpiredKeysIsKept(t *testing.T) {
 	t.Parallel()
 	m, x := pair(t)
-	expiring(t, m, x)
 	r := newRig(t, fleet(instance(prod1, reattachLive, m, x)), "").start()
-	r.observe()
+	r.expiring(m, x)
 	x.promote()
 	x.do("SET", "only", "here")
 	eventually(t, "both have expired them", func() bool { return x.keys(0) == 101 && m.keys(0) == 100 })
@@ -383,6 +386,84 @@ func TestSettingsThatWereLostAreNamed(t *testing.T) {
 	}
 	if strings.Contains(r.lines.String()+r.log.String()+fmt.Sprint(rec), "secret-of-old") {
 		t.Error("a password was shown")
+	}
+	r.whole()
+}
+
+// What a person does in the very instant of our command is put back as it was: a promotion, another master, a switchover.
+func TestAPersonInTheLastInstantIsNotOverruled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		astray func(m, x, z *server) // the fault
+		person func(m, x, z *server) // in the last instant
+		check  func(t *testing.T, m, x, z *server)
+	}{
+		"the replica is promoted and written to": {
+			func(_, x, _ *server) { x.do("REPLICAOF", "127.0.0.1", 1) },
+			func(_, x, _ *server) {
+				x.c.Do(context.Background(), "REPLICAOF", "NO", "ONE")
+				x.c.Set(context.Background(), "only", "here", 0)
+			},
+			func(t *testing.T, _, x, _ *server) {
+				if got := x.do("GET", "only"); got != "here" || x.info("replication")["role"] != "master" {
+					t.Errorf("the write is %v on a %s", got, x.info("replication")["role"])
+				}
+			},
+		},
+		"the replica is given another master": {
+			func(_, x, _ *server) { x.do("REPLICAOF", "127.0.0.1", 1) },
+			func(_, x, z *server) { x.c.Do(context.Background(), "REPLICAOF", z.addr.Host, z.addr.Port) },
+			func(t *testing.T, _, x, z *server) {
+				if got := x.info("replication"); got["master_port"] != portOf(z) {
+					t.Errorf("it follows port %s, a person gave it %s", got["master_port"], portOf(z))
+				}
+			},
+		},
+		"the master is made a replica of the promoted node": {
+			func(_, x, _ *server) { x.promote() },
+			func(m, x, _ *server) { m.c.Do(context.Background(), "REPLICAOF", x.addr.Host, x.addr.Port) },
+			func(t *testing.T, m, x, _ *server) {
+				if a, b := m.info("replication")["role"], x.info("replication")["role"]; a != "slave" || b != "master" {
+					t.Errorf("the old master is a %s and the new one a %s", a, b)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, x := pair(t, "--repl-diskless-sync-delay", "2")
+			z := startServer(t)
+			r := newRig(t, fleet(instance(prod1, reattachLive, m, x)), "")
+			var once sync.Once
+			r.h.step = func(point string) {
+				if point == "asked" {
+					once.Do(func() { c.person(m, x, z) })
+				}
+			}
+			r.start()
+			c.astray(m, x, z)
+			r.alarm(prod1, replication)
+			rec := r.record(prod1, replication, policies.OutcomeDenied)
+			if rec.Mode != policies.Live || rec.Effect["called_off"] != true || !strings.Contains(rec.Error, "in the very instant") {
+				t.Errorf("error %q, effect %v", rec.Error, rec.Effect)
+			}
+			c.check(t, m, x, z)
+			r.whole()
+		})
+	}
+}
+
+func TestAMasterByAnotherNameIsTheSameMaster(t *testing.T) {
+	t.Parallel()
+	m, x := pair(t)
+	in := instance(prod1, reattachLive, m, x)
+	in.Nodes[0].PeerAddress = policies.Address{Host: "localhost", Port: m.addr.Port}
+	r := newRig(t, fleet(in), "").start()
+	x.promote()
+	r.alarm(prod1, replication)
+	rec := r.record(prod1, replication, policies.OutcomeSucceeded)
+	if rec.Commands[0].Args[1] != "localhost" {
+		t.Errorf("commands %+v", rec.Commands)
 	}
 	r.whole()
 }

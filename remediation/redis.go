@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,6 +19,7 @@ import (
 
 	"dcshealer/agent/probe"
 	"dcshealer/policies"
+	"dcshealer/remediation/evict"
 	"dcshealer/remediation/reclaim"
 )
 
@@ -195,6 +198,64 @@ func (c *conn) Role(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("ROLE on %s: an answer of another form", c.node)
 }
 
+// ClientList sends CLIENT LIST, for the named clients alone where there are any, which 6.0 does not know.
+func (c *conn) ClientList(ctx context.Context, ids ...int64) ([]policies.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	args := []any{"CLIENT", "LIST"}
+	if len(ids) > 0 {
+		args = append(args, "ID")
+	}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	cmd := redis.NewStringCmd(ctx, args...)
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return policies.ParseClients(cmd.Val()), nil
+}
+
+// ClientID is the id of this connection.
+func (c *conn) ClientID(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewIntCmd(ctx, "CLIENT", "ID")
+	err := c.conn.Process(ctx, cmd)
+	return cmd.Val(), err
+}
+
+// KillClient sends CLIENT KILL ID, which never closes the connection that it comes on, and returns how many were closed: 0 or 1. An id is
+// given once in the life of a server, and a connection that breaks is never replaced by another, so that the id means the client that
+// CLIENT LIST on this connection showed.
+func (c *conn) KillClient(ctx context.Context, id int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewIntCmd(ctx, "CLIENT", "KILL", "ID", id)
+	err := c.conn.Process(ctx, cmd)
+	return cmd.Val(), err
+}
+
+// Purge sends MEMORY PURGE. It answers OK also where it does nothing.
+func (c *conn) Purge(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "MEMORY", "PURGE"))
+}
+
+// readOnly makes the connection refuse from now on what a probe's would: for a plan, which changes nothing.
+func (c *conn) readOnly() { c.conn.AddHook(readOnlyHook{}) }
+
+// noSlot reports that the server closed the connection as soon as it was there, as it does at its maxclients; the error that it sends
+// before it does not always arrive.
+func noSlot(err error) bool {
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		return strings.HasPrefix(reply.Error(), "ERR max number of clients")
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // refused reports whether the server answered with an error: then the command was not carried out.
 func refused(err error) bool {
 	var reply redis.Error
@@ -270,6 +331,36 @@ func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
+// readOnlyHook passes what probe.ReadOnly passes.
+type readOnlyHook struct{}
+
+func (readOnlyHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (readOnlyHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !probe.ReadOnly(cmd.Args(), false) {
+			cmd.SetErr(fmt.Errorf("%s: %w", cmd.Name(), probe.ErrNotReadOnly))
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h readOnlyHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if !probe.ReadOnly(cmd.Args(), false) {
+				err := fmt.Errorf("%s: %w", cmd.Name(), probe.ErrNotReadOnly)
+				for _, each := range cmds {
+					each.SetErr(err)
+				}
+				return err
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
 // recorder takes each command of one action as it is sent. The calls of a sweep are summed, into one record a DB.
 type recorder struct {
 	each func(policies.CommandRecord) // told of each command that is not summed, in order
@@ -277,6 +368,27 @@ type recorder struct {
 	mu   sync.Mutex
 	sums []policies.CommandRecord
 	db   bool // a DB was selected since the newest sum
+
+	kills int // CLIENT KILL ID so far
+
+	held bool
+	late []policies.CommandRecord // to be told of on release
+}
+
+// hold keeps commands back from each until release: while it counts in milliseconds what comes next, nothing waits for a disk.
+func (r *recorder) hold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
+}
+
+func (r *recorder) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.late {
+		r.each(c)
+	}
+	r.held, r.late = false, nil
 }
 
 func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, took time.Duration) {
@@ -295,10 +407,21 @@ func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, to
 		if len(args) > 1 && strings.EqualFold(args[1], "GET") {
 			return
 		}
+	case "CLIENT":
+		if len(args) > 1 && (strings.EqualFold(args[1], "LIST") || strings.EqualFold(args[1], "ID")) {
+			return
+		}
+		if len(args) > 2 && args[2] == "ID" && r.sumKill(rec, err) {
+			return
+		}
 	case "SELECT":
 		r.db = true
 	case "SCAN":
 		r.sum(rec, err)
+		return
+	}
+	if r.held {
+		r.late = append(r.late, rec)
 		return
 	}
 	r.each(rec)
@@ -321,6 +444,23 @@ func (r *recorder) sum(rec policies.CommandRecord, err error) {
 	if err != nil {
 		s.Reply = rec.Reply
 	}
+}
+
+// killsEach is how many CLIENT KILL ID have a record of their own.
+const killsEach = 20
+
+// sumKill adds those beyond killsEach to one record, and reports that it did. The caller holds r.mu.
+func (r *recorder) sumKill(rec policies.CommandRecord, err error) bool {
+	if r.kills++; r.kills <= killsEach {
+		return false
+	}
+	r.db = r.kills == killsEach+1
+	if err == nil {
+		rec.Reply = "OK" // the record's effect tells how many were closed
+	}
+	r.sum(rec, err)
+	r.sums[len(r.sums)-1].Args = []string{"CLIENT", "KILL", "ID", "id"}
+	return true
 }
 
 // summed is the sums, which were not handed on yet.
@@ -350,4 +490,112 @@ func clip(s string) string {
 		return s[:most] + "…"
 	}
 	return s
+}
+
+// ScanNames sends one plain SCAN and hands over the names that it returned.
+func (c *conn) ScanNames(ctx context.Context, cursor uint64, count int64) (names []probe.KeyName, next uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewScanCmd(ctx, nil, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count)
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return nil, 0, err
+	}
+	found, next := cmd.Val()
+	for _, name := range found {
+		names = append(names, probe.KeyName(name))
+	}
+	return names, next, nil
+}
+
+// TTLs sends PTTL for each name.
+func (c *conn) TTLs(ctx context.Context, names []probe.KeyName) ([]int64, error) {
+	return c.ofEach(ctx, names, "PTTL")
+}
+
+// Sizes sends MEMORY USAGE for each name; 0: there is no such key.
+func (c *conn) Sizes(ctx context.Context, names []probe.KeyName) ([]int64, error) {
+	return c.ofEach(ctx, names, "MEMORY", "USAGE")
+}
+
+// ofEach sends a command for each name, all in one write.
+func (c *conn) ofEach(ctx context.Context, names []probe.KeyName, command ...any) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	pipe := c.conn.Pipeline()
+	cmds := make([]*redis.Cmd, len(names))
+	for i, name := range names {
+		cmds[i] = redis.NewCmd(ctx, append(slices.Clone(command), string(name))...)
+		_ = pipe.Process(ctx, cmds[i]) // queues; the error comes with Exec
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, keyless(err)
+	}
+	out := make([]int64, len(names))
+	for i, cmd := range cmds {
+		n, err := cmd.Int64()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, keyless(err)
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// UnlinkNear sends the script that deletes those of the names whose TTL is at most that of most, in milliseconds.
+func (c *conn) UnlinkNear(ctx context.Context, names []probe.KeyName, most []int64) ([]evict.Fate, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	args := []any{"EVAL", evict.Script, len(names)}
+	for _, name := range names {
+		args = append(args, string(name))
+	}
+	for _, ms := range most {
+		args = append(args, ms)
+	}
+	cmd := redis.NewIntSliceCmd(ctx, args...)
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return nil, keyless(err)
+	}
+	fates := make([]evict.Fate, len(cmd.Val()))
+	for i, f := range cmd.Val() {
+		fates[i] = evict.Fate(f)
+	}
+	return fates, nil
+}
+
+// Served reads off INFO commandstats what the server has spent in the commands of an eviction.
+func (c *conn) Served(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := redis.NewStringCmd(ctx, "INFO", "commandstats")
+	if err := c.conn.Process(ctx, cmd); err != nil {
+		return 0, err
+	}
+	return evict.ServedOf(cmd.Val()), nil
+}
+
+// A keylessError is an answer of the server without the arguments of the command, which it repeats when it does not know the command.
+type keylessError string
+
+func (e keylessError) Error() string { return string(e) }
+
+// RedisError makes it an answer of the server, as those of the library are.
+func (keylessError) RedisError() {}
+
+var _ redis.Error = keylessError("")
+
+// keyless takes key names out of an error. What a user may not do inside a script is said in other words by each version.
+func keyless(err error) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return err
+	}
+	text, _, _ := strings.Cut(reply.Error(), ", with args beginning with")
+	switch {
+	case strings.Contains(text, "user executing the script can't"), strings.Contains(text, "ACL failure in script"):
+		text = "NOPERM " + text
+	case strings.Contains(text, "Unknown Redis command called from"):
+		text = "ERR unknown command: " + text
+	}
+	return keylessError(clip(text))
 }

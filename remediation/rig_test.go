@@ -297,6 +297,6 @@ func (r *rig) grant(instance string, a policies.Action, at, until time.Time) {
 // rounds waits until the Machine has looked n times more, by the server's own count of INFO on one of its nodes.
 func rounds(t testing.TB, s *server, n int) {
 	t.Helper()
-	from := s.calls()["config|get"] // ten a deep probe, none by the test
-	eventually(t, fmt.Sprintf("%d more rounds", n), func() bool { return s.calls()["config|get"] >= from+n*20 })
+	from := s.calls()["config|get"] // eleven a deep probe, none by the test
+	eventually(t, fmt.Sprintf("%d more rounds", n), func() bool { return s.calls()["config|get"] >= from+n*22 })
 }

@@ -22,6 +22,7 @@ func (m *Machine) Status(ctx context.Context, now time.Time) policies.MachineSta
 	for _, i := range m.incidents {
 		s.Incidents = append(s.Incidents, i.id)
 	}
+	s.Progress = m.underWay
 	s.Blind = strings.Join(slices.Sorted(maps.Values(m.blind)), "; ")
 	m.mu.Unlock()
 	slices.Sort(s.Incidents)
@@ -70,11 +71,8 @@ func (m *Machine) evidence(l look, f fault) map[string]any {
 	for _, s := range l.group.Snapshots {
 		out[s.Node] = nodeFacts(s)
 	}
-	if d, ok := l.memory[f.Node]; ok && d.Known {
-		out["memory"] = map[string]any{
-			"counted_bytes": d.Counted, "maxmemory_bytes": d.Max, "dataset_bytes": d.Dataset, "client_buffer_bytes": d.ClientBuffers,
-			"needed_bytes": d.Need, "keys": d.Keys, "volatile_keys": d.Volatile, "expired_keys": d.Expired,
-		}
+	if d := l.memory[f.Node]; d.Known {
+		out["memory"] = d.Report()
 	}
 	return out
 }

@@ -16,7 +16,7 @@ import (
 // needed are the commands that repairs use; managed services rename or forbid some.
 var needed = []string{"scan", "replicaof", "select", "config", "client"}
 
-// topClientBytes is the output buffer from which on a client is named.
+// topClientBytes is what a client has to hold to be named.
 const topClientBytes = 1 << 20
 
 // sentinelName is what a Sentinel calls its two connections to a node.
@@ -62,24 +62,40 @@ func (d *deepReads) fill(snap *policies.Snapshot) {
 	}
 }
 
-// fillClients reads CLIENT LIST: who watches the node, and who makes it hold output. Replicas, whose buffers the
+// fillClients reads CLIENT LIST: who watches the node, and who makes it hold memory. Replicas, whose buffers the
 // server does not count against maxmemory, and the link to the master are left out.
 func fillClients(snap *policies.Snapshot, text string) {
-	var sum, top int64
-	seen := false
+	var output, memory int64
+	seen, whole := false, true
+	snap.TopClient, snap.TopClientUse = "", policies.ClientUse{}
 	for line := range strings.Lines(text) {
 		c := clientFields(line)
 		seen = seen || sentinelName.MatchString(c["name"])
 		if strings.ContainsAny(c["flags"], "SM") {
 			continue
 		}
-		held := bytesOf(c["omem"]) + bytesOf(c["obl"])
-		sum += held
-		if held > top && held > topClientBytes {
-			top, snap.TopClient = held, c["addr"]
+		use := useOf(c)
+		output, memory = output+use.Output, memory+use.Memory
+		whole = whole && c["tot-mem"] != ""
+		if use.Memory > max(topClientBytes, snap.TopClientUse.Memory) {
+			snap.TopClient, snap.TopClientUse = c["addr"], use
 		}
 	}
-	snap.SentinelSeen, snap.ClientOutput = policies.Known(seen), policies.Known(sum)
+	snap.SentinelSeen, snap.ClientOutput = policies.Known(seen), policies.Known(output)
+	snap.ClientMemory = policies.Opt[int64]{V: memory, Known: whole}
+}
+
+// useOf is what a client holds, input and output.
+func useOf(c map[string]string) policies.ClientUse {
+	use := policies.ClientUse{Kind: policies.ClientNormal, Output: bytesOf(c["omem"]) + bytesOf(c["obl"]), Waiting: strings.Contains(c["events"], "w")}
+	use.Memory = max(bytesOf(c["tot-mem"]), use.Output)
+	switch {
+	case strings.Contains(c["flags"], "P"):
+		use.Kind = policies.ClientPubSub
+	case strings.Contains(c["flags"], "O"):
+		use.Kind = policies.ClientMonitor
+	}
+	return use
 }
 
 // clientFields reads one line of CLIENT LIST; a name cannot hold a space, so that none can forge a field.

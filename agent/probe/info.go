@@ -126,6 +126,15 @@ func (in info) memory() policies.Memory {
 		FragmentationB:   in.int("mem_fragmentation_bytes"),
 		LazyfreePending:  in.int("lazyfree_pending_objects"),
 		EvictionExceeded: in.int("current_eviction_exceeded_time"),
+		Allocator:        policies.Allocator{Name: in.fields["mem_allocator"], Free: in.int("allocator_rss_bytes")},
+
+		Startup:            in.int("used_memory_startup"),
+		BacklogSize:        in.int("repl_backlog_size"),
+		ReplicationBuffers: in.int("mem_total_replication_buffers"),
+		Scripts:            in.int("used_memory_scripts"),
+		ScriptVM:           in.int("used_memory_vm_total"),
+		AOFBuffer:          in.int("mem_aof_buffer"),
+		ClusterLinks:       in.int("mem_cluster_links"),
 	}
 }
 
@@ -152,6 +161,8 @@ func (in info) stats() policies.Stats {
 		SyncPartialErr:      in.int("sync_partial_err"),
 		OOMErrors:           in.errors("OOM"),
 		OutputBufferKills:   in.int("client_output_buffer_limit_disconnections"),
+		CPUSeconds:          in.cpu(),
+		OpsPerSecond:        in.int("instantaneous_ops_per_sec"),
 		ConnectionsReceived: in.int("total_connections_received"),
 		NoAuthErrors:        in.errors("NOAUTH"),
 		WrongPassErrors:     in.errors("WRONGPASS"),
@@ -209,4 +220,15 @@ func numbered(name, prefix string) (int, bool) {
 	}
 	n, err := strconv.Atoi(digits)
 	return n, err == nil
+}
+
+// cpu is the time that the main thread spent, which alone serves commands; before 6.2 only the whole process tells.
+func (in info) cpu() policies.Opt[float64] {
+	for _, of := range []string{"_main_thread", ""} {
+		sys, user := in.float("used_cpu_sys"+of), in.float("used_cpu_user"+of)
+		if sys.Known && user.Known {
+			return policies.Known(sys.V + user.V)
+		}
+	}
+	return policies.Opt[float64]{}
 }

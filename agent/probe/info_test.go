@@ -170,8 +170,8 @@ func TestClientList(t *testing.T) {
 	for _, v := range versions {
 		var s policies.Snapshot
 		fillClients(&s, testdata(t, v.file+"-master.clients"))
-		if s.SentinelSeen != policies.Known(false) || !s.ClientOutput.Known || s.TopClient != "" {
-			t.Errorf("%s: sentinel %v, output %v, top %q", v.file, s.SentinelSeen, s.ClientOutput, s.TopClient)
+		if s.SentinelSeen != policies.Known(false) || !s.ClientOutput.Known || s.TopClient != "" || s.ClientMemory.Or(0) < 10_000 || s.ClientMemory.V > 100_000 {
+			t.Errorf("%s: sentinel %v, output %v, memory %v, top %q", v.file, s.SentinelSeen, s.ClientOutput, s.ClientMemory, s.TopClient)
 		}
 	}
 	var s policies.Snapshot
@@ -185,6 +185,22 @@ func TestClientList(t *testing.T) {
 	}, "\n"))
 	if s.SentinelSeen != policies.Known(true) || s.ClientOutput != policies.Known[int64](2000110) || s.TopClient != "10.0.0.2:2" {
 		t.Errorf("sentinel %v, output %v, top %q", s.SentinelSeen, s.ClientOutput, s.TopClient)
+	}
+	if s.ClientMemory.Known || s.TopClientUse != (policies.ClientUse{Kind: policies.ClientPubSub, Memory: 2_000_000, Output: 2_000_000}) {
+		t.Errorf("memory %v, want none known where a line has no tot-mem; top %+v", s.ClientMemory, s.TopClientUse)
+	}
+	fillClients(&s, strings.Join([]string{
+		"id=1 addr=10.0.0.1:1 flags=N obl=10 omem=100 tot-mem=3000000 events=r",
+		"id=2 addr=10.0.0.2:2 flags=O obl=5 omem=2000000 tot-mem=2500000 events=rw",
+		"id=3 addr=10.0.0.3:3 flags=S omem=9000000 tot-mem=9000000",
+		"id=4 addr=10.0.0.4:4 flags=xN omem=0 tot-mem=20000 events=r",
+	}, "\n"))
+	if s.ClientMemory != policies.Known[int64](5_520_000) || s.ClientOutput != policies.Known[int64](2_000_115) || s.TopClient != "10.0.0.1:1" ||
+		s.TopClientUse != (policies.ClientUse{Kind: policies.ClientNormal, Memory: 3_000_000, Output: 110}) {
+		t.Errorf("memory %v, output %v, top %q %+v", s.ClientMemory, s.ClientOutput, s.TopClient, s.TopClientUse)
+	}
+	if use := useOf(clientFields("id=2 flags=O obl=5 omem=20 tot-mem=50 events=rw")); use != (policies.ClientUse{Kind: policies.ClientMonitor, Memory: 50, Output: 25, Waiting: true}) {
+		t.Errorf("a monitor that does not read: %+v", use)
 	}
 	for name, want := range map[string]bool{"sentinel-0a-cmd": true, "sentinel-zz-cmd": false, "my-sentinel-0a-cmd": false, "sentinel-0a-other": false} {
 		fillClients(&s, "id=1 name="+name+" flags=N")

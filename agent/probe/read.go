@@ -11,7 +11,7 @@ import (
 )
 
 // sections are those of INFO that a Snapshot is filled from; the default ones lack errorstats.
-var sections = []string{"server", "clients", "memory", "persistence", "stats", "replication", "keyspace", "errorstats", "cluster"}
+var sections = []string{"server", "clients", "memory", "persistence", "stats", "replication", "keyspace", "errorstats", "cluster", "cpu"}
 
 // read fills the snapshot. The error is what kept INFO or ROLE from being read; all else that is refused is left unknown.
 func (p *Prober) read(ctx context.Context, snap *policies.Snapshot, deep bool) error {

@@ -41,6 +41,7 @@ func (in info) link(r *policies.Replication) {
 	r.ReplicaOffset = in.int("slave_repl_offset")
 	r.ReadOnly = in.bit("slave_read_only")
 	r.SyncLeftBytes = in.int("master_sync_left_bytes")
+	r.SyncReadBytes = in.int("master_sync_read_bytes")
 	r.SyncLastIOSeconds = known(in.int("master_sync_last_io_seconds_ago"), func(v int64) bool { return v >= 0 })
 }
 

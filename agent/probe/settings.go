@@ -14,7 +14,7 @@ import (
 
 // settingNames are asked one by one: before 7.0 CONFIG GET takes one pattern.
 var settingNames = []string{"maxclients", "slowlog-log-slower-than", "masterauth", "masteruser", "lazyfree-lazy-expire", "replica-read-only",
-	"replica-priority", "tls-port", "tls-replication", "client-output-buffer-limit"}
+	"replica-priority", "tls-port", "tls-replication", "client-output-buffer-limit", "repl-ping-replica-period"}
 
 // settings are the answers of CONFIG GET for one run of a server. The password of masterauth is never kept: only whether it is set.
 type settings struct {
@@ -31,6 +31,7 @@ type settings struct {
 	tlsPort        policies.Opt[int]
 	tlsReplication policies.Opt[bool]
 	replicaBuffer  policies.Opt[policies.BufferLimit]
+	pingPeriod     policies.Opt[int64]
 }
 
 func (s settings) stale(runID string, now time.Time) bool {
@@ -90,6 +91,8 @@ func (s *settings) take(name, value string) {
 		s.lazyfreeExpire = policies.Known(value)
 	case "replica-read-only":
 		s.replicaRO = policies.Known(value == "yes")
+	case "repl-ping-replica-period":
+		s.pingPeriod = number(value)
 	case "replica-priority":
 		s.priority = number(value)
 	case "tls-port":
@@ -128,7 +131,7 @@ func (s settings) fill(snap *policies.Snapshot) {
 		snap.Clients.Max = s.maxClients
 	}
 	snap.MasterAuthSet, snap.MasterUser, snap.LazyfreeExpire = s.masterAuthSet, s.masterUser, s.lazyfreeExpire
-	snap.Priority, snap.ReplicaBuffer = s.priority, s.replicaBuffer
+	snap.Priority, snap.ReplicaBuffer, snap.PingPeriod = s.priority, s.replicaBuffer, s.pingPeriod
 	snap.TLSPort, snap.TLSReplication = s.tlsPort, s.tlsReplication
 	if !snap.Replication.ReadOnly.Known {
 		snap.Replication.ReadOnly = s.replicaRO // INFO of a master does not say what it was as a replica

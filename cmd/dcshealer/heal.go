@@ -34,7 +34,7 @@ It exits 0 when healed or when there is nothing to do, 1 when it failed, 2 when 
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.heal(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.instance, "instance", "", "the instance to heal (required)")
-	cmd.Flags().StringVar(&f.action, "action", "", "only this action: reclaim-expired or reattach-replica")
+	cmd.Flags().StringVar(&f.action, "action", "", "only this action: "+oneOf(policies.Actions[:]))
 	cmd.Flags().BoolVar(&f.live, "live", false, "send the commands; needs --yes")
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "yes, change the data of a real instance")
 	cmd.Flags().StringVar(&f.allowLost, "allow-lost-writes", "", "give up the writes that only this `NODE` took, once")

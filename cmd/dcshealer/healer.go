@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/term"
 
 	"dcshealer/agent/probe"
 	"dcshealer/policies"
@@ -51,6 +53,15 @@ func operator(by string) policies.Operator {
 
 func newID() string { return ulid.Make().String() }
 
+// progressLine shows on a terminal how far an action has come, on one line that is written over; nil where there is no terminal.
+func (a *app) progressLine() func(policies.Progress) {
+	f, ok := a.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return func(p policies.Progress) { fmt.Fprintf(f, "\r\x1b[K%s\r", printable(p.String())) }
+}
+
 // handHealer makes a Healer for one command given by hand. A journal that cannot be opened is not an error here: the guards deny then.
 // With lookOnly it is opened for reading and not made.
 func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writer, lookOnly bool) (*remediation.Healer, func(), error) {
@@ -72,7 +83,7 @@ func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writ
 	}
 	h := remediation.New(remediation.Options{
 		Config: cfg, Probers: probers, Journal: j, JournalErr: jerr, Lines: lines, Log: log,
-		Operator: op, Trigger: policies.TriggerManual, NewID: newID, LookOnly: lookOnly,
+		Operator: op, Trigger: policies.TriggerManual, NewID: newID, LookOnly: lookOnly, Progress: a.progressLine(),
 	})
 	return h, func() {
 		closeProbers()

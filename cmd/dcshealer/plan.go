@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -135,9 +137,54 @@ func (a *app) printOnePlan(p policies.Plan) {
 		fmt.Fprintf(a.stdout, "             send    %s\n", printable(strings.Join(c, " ")))
 	}
 	fmt.Fprintf(a.stdout, "             expect  %s\n", dash(expectText(p.Expect)))
+	if p.Memory != nil {
+		a.printMemory(*p.Memory)
+	}
 	for _, g := range p.Guards {
 		fmt.Fprintf(a.stdout, "             %-5s   %-17s %s\n", g.Verdict, g.Guard, printable(g.Reason))
 	}
+}
+
+// printMemory shows where the memory is, the largest part first, and what would help.
+func (a *app) printMemory(r policies.MemoryReport) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(a.stdout, "             %-7s %s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	line("memory", "%s MiB counted against maxmemory %s MiB, %s MiB must come free: %s", mebibytes(r.Counted), mebibytes(r.Max), mebibytes(r.Needed), r.Cause)
+	parts := slices.Clone(r.Parts)
+	slices.SortStableFunc(parts, func(x, y policies.MemoryPart) int { return cmp.Compare(y.Bytes.Or(0), x.Bytes.Or(0)) })
+	for _, p := range parts {
+		switch {
+		case !p.Bytes.Known:
+			line("", "%8s MiB  %6s    %s%s", "?", "", p.Part, inBrackets(p.Note))
+		case p.Bytes.V != 0:
+			line("", "%8s MiB  %6.1f %%  %s%s", mebibytes(p.Bytes.V), p.Share.V*100, p.Part, inBrackets(aboutText(p)))
+		}
+	}
+	for _, text := range r.Advice {
+		line("advice", "%s", text)
+	}
+	for _, text := range r.Notes {
+		line("note", "%s", text)
+	}
+}
+
+// mebibytes is bytes in MiB to a tenth.
+func mebibytes(n int64) string { return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) }
+
+// aboutText says of what a part is, and that it is an estimate where it is one.
+func aboutText(p policies.MemoryPart) string {
+	if p.How != policies.HowEstimated {
+		return p.Note
+	}
+	return strings.TrimSuffix("estimated; "+p.Note, "; ")
+}
+
+func inBrackets(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
 }
 
 func join(guards []policies.Guard) string {

@@ -55,6 +55,7 @@ type instanceStatus struct {
 	Breakers   map[policies.Action]string        `json:"breakers"`
 	Paused     bool                              `json:"paused"`
 	LastAction *policies.LastAction              `json:"last_action"`
+	Progress   *policies.Progress                `json:"progress,omitempty"` // of the action under way
 	Blind      string                            `json:"blind,omitempty"`
 }
 
@@ -118,6 +119,7 @@ func statusOf(in policies.Instance, last policies.MachineStatus, grants []polici
 	if last.Breakers != nil {
 		s.Breakers = last.Breakers
 	}
+	s.Progress = last.Progress
 	return s
 }
 
@@ -151,6 +153,9 @@ func (a *app) writeStatus(s fleetStatus) {
 	}
 	t.Flush() // as in actions list
 	for _, in := range s.Instances {
+		if in.Progress != nil && s.Running {
+			fmt.Fprintln(a.stdout, printable(in.Instance+" under way: "+in.Progress.String()))
+		}
 		if in.Blind != "" {
 			fmt.Fprintln(a.stdout, printable(in.Instance+" is blind: "+in.Blind))
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		stall = 30 * time.Second
 	}
 	start := time.Now()
-	moved, seen, foreign := start, "", 0
+	moved, seen, foreign, astray := start, "", 0, 0
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -103,7 +104,10 @@ func (v Verify) Run(ctx context.Context) (Proof, error) {
 		if foreign = v.foreign(p, foreign); foreign >= foreignLooks {
 			return p, fmt.Errorf("%s has its link up to a server at %s that is not %s (history %.8s, not %.8s): the address leads elsewhere from there; its data may have been replaced: correct peer_address", v.ReplicaNode.Name, v.MasterNode.Peer(), v.MasterNode.Name, p.Replica.Replication.ReplID, p.Master.Replication.ReplID)
 		}
-		if mark := progress(p.Replica, p.Master); mark != seen {
+		if astray = v.astray(p, astray); astray >= astrayLooks {
+			return p, fmt.Errorf("%s follows %s:%d now and not %s at %s: somebody changed it, and it is left as it is", v.ReplicaNode.Name, p.Replica.Replication.MasterHost, p.Replica.Replication.MasterPort, v.MasterNode.Name, v.MasterNode.Peer())
+		}
+		if mark := v.progress(p.Replica, p.Master); mark != seen {
 			moved, seen = time.Now(), mark
 		}
 		if time.Since(moved) > stall {
@@ -154,8 +158,8 @@ func (v Verify) Attached(x, m policies.Snapshot) string {
 		return "the master is no longer a master"
 	case r.Role != policies.RoleReplica:
 		return "the node is still a master"
-	case !strings.EqualFold(r.MasterHost, peer.Host) || r.MasterPort != peer.Port:
-		return fmt.Sprintf("it follows %s:%d", r.MasterHost, r.MasterPort)
+	case !v.points(x, m):
+		return fmt.Sprintf("it follows %s:%d instead of %s", r.MasterHost, r.MasterPort, peer)
 	case !r.LinkUp.Or(false):
 		return "the link is down, state " + r.LinkState
 	case r.ReplID.None() || r.ReplID != m.Replication.ReplID:
@@ -168,6 +172,25 @@ func (v Verify) Attached(x, m policies.Snapshot) string {
 		return fmt.Sprintf("it has not caught up yet: offset %d, its master was at %d", r.ReplicaOffset.V, v.Before.Replication.Offset.V)
 	}
 	return ""
+}
+
+// points reports whether the replica points at its master, by the address that it was given or by what the names resolve to.
+func (v Verify) points(x, m policies.Snapshot) bool {
+	r, peer := x.Replication, v.MasterNode.Peer()
+	same := strings.EqualFold(r.MasterHost, peer.Host) || slices.ContainsFunc(x.MasterIPs, func(ip string) bool { return slices.Contains(m.OwnIPs, ip) })
+	return same && r.MasterPort == peer.Port
+}
+
+// astrayLooks in a row at a replica that follows somebody else mean that somebody changed it.
+const astrayLooks = 3
+
+// astray counts such looks.
+func (v Verify) astray(p Proof, n int) int {
+	x := p.Replica
+	if x.Reach == policies.ReachUp && x.Replication.Role == policies.RoleReplica && p.Master.Reach == policies.ReachUp && !v.points(x, p.Master) {
+		return n + 1
+	}
+	return 0
 }
 
 // freshIO is the age in seconds up to which the last byte proves a link that was just made; a link that was half open is older.
@@ -186,9 +209,12 @@ func listed(m policies.Snapshot) bool {
 
 // progress is a text that changes while a copy moves: the states, the bytes left, the time of the last byte, what the
 // master shows.
-func progress(x, m policies.Snapshot) string {
+func (v Verify) progress(x, m policies.Snapshot) string {
 	r := x.Replication
-	s := fmt.Sprint(x.Reach, r.Role, r.LinkState, r.SyncInProgress, r.SyncLeftBytes, r.ReplicaOffset, x.Loading)
+	s := fmt.Sprint(x.Reach, r.Role, r.LinkState, r.SyncInProgress, r.SyncLeftBytes, r.SyncReadBytes, x.Loading)
+	if b := v.Before.Replication.Offset; r.ReplicaOffset.Or(0) < b.Or(0) {
+		s += r.ReplicaOffset.String() // beyond that its master's PINGs move it, whatever else is missing
+	}
 	if r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(99) <= 2 {
 		s += fmt.Sprint(x.At.Unix()) // bytes came in within the last two seconds
 	}

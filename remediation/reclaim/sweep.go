@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"dcshealer/policies"
@@ -26,12 +27,20 @@ type Sweep struct {
 	Conn   Conn
 	Pace   policies.Reclaim
 	Target int64 // bytes counted against maxmemory at which to stop
+	From   Place // where an earlier sweep of the same server left; the zero value: at the beginning
 	// Look reads the master on a connection of its own.
 	Look func(ctx context.Context) policies.Snapshot
 	// Permit is asked about once a second; an error stops the sweep as denied and says why.
 	Permit func(ctx context.Context) error
 	// Progress is told about once a second; may be nil.
 	Progress func(Result)
+}
+
+// Place is where a sweep stands. Any number is a valid cursor of one run of a server; a restart voids it.
+type Place struct {
+	RunID  string
+	DB     int
+	Cursor uint64
 }
 
 // Stop says why a sweep ended.
@@ -60,8 +69,14 @@ type Result struct {
 	Keys    int64         // rise of expired_keys, what the server's own cycle deleted meanwhile included
 	Bytes   int64         // fall of the memory counted against maxmemory; negative: it grew
 	Longest time.Duration // one call, without the round trip
+	P99     time.Duration // of the calls
 	Took    time.Duration
-	PerDB   map[int]int64 // visited
+	PerDB   map[int]int64  // visited
+	Freed   map[int]int64  // keys that each DB lost, by INFO keyspace: what the foreground wrote and deleted meanwhile included
+	Slowed  map[string]int // how often it slowed down, by reason
+	RTT     time.Duration  // median round trip of INFO while it ran; 0: not measured
+	MostRTT time.Duration
+	At      Place // where it left
 	Before  policies.Snapshot
 	After   policies.Snapshot
 }
@@ -88,8 +103,13 @@ type run struct {
 	floor    time.Duration // the round trip, to be taken off a call
 	spent    time.Duration // ScanTime when it was last read
 	unread   time.Duration // length of the calls since then
-	lag      int64         // the largest replica lag at the start
-	slowdown int64         // factor on the pause while replicas fall behind
+	share    float64       // of what a call takes from here, what the server spent in it when it last told
+	most     int64         // bound on COUNT
+	slow     int           // calls over abort_call
+	slowdown int64         // factor on the pause while the server or its replicas are under pressure
+	last     policies.Snapshot
+	calls    []time.Duration
+	rtts     []time.Duration
 }
 
 // errStop ends the loops; the reason is in the Result.
@@ -98,10 +118,9 @@ var errStop = errors.New("stop")
 // Run sweeps until it is done or has to stop. before is the snapshot on which the plan rests. The error is what went
 // wrong with the connection; every other end is in Stop.
 func (s *Sweep) Run(ctx context.Context, before policies.Snapshot) (Result, error) {
-	r := &run{Sweep: s, count: firstCount, slowdown: 1, start: time.Now()}
+	r := &run{Sweep: s, count: firstCount, most: mostCount, share: 1, slowdown: 1, start: time.Now(), last: before}
 	r.looked, r.asked = r.start, r.start
-	r.r = Result{Before: before, After: before, PerDB: map[int]int64{}}
-	r.lag = lag(before)
+	r.r = Result{Before: before, After: before, PerDB: map[int]int64{}, Freed: map[int]int64{}, Slowed: map[string]int{}, At: Place{RunID: before.RunID}}
 	err := r.all(ctx)
 	if err == nil {
 		r.end(StopDone, "every DB was visited once")
@@ -133,18 +152,35 @@ func (r *run) all(ctx context.Context) error {
 	if _, err := r.serverTime(ctx); err != nil {
 		return fmt.Errorf("read the server's own time in SCAN: %w", err)
 	}
-	for _, db := range r.r.Before.DBs {
-		if db.Expires == 0 {
-			continue
+	for _, p := range r.places() {
+		if err := r.Conn.Select(ctx, p.DB); err != nil {
+			return fmt.Errorf("select DB %d: %w", p.DB, err)
 		}
-		if err := r.Conn.Select(ctx, db.Index); err != nil {
-			return fmt.Errorf("select DB %d: %w", db.Index, err)
-		}
-		if err := r.db(ctx, db.Index); err != nil {
+		if err := r.db(ctx, p.DB, p.Cursor); err != nil {
 			return err
 		}
 	}
+	r.r.At = Place{RunID: r.r.Before.RunID}
 	return nil
+}
+
+// places lists where to scan: every DB with keys that have a TTL, from where an earlier sweep left on, and in the end what that one had
+// visited already.
+func (r *run) places() []Place {
+	var before, after []Place
+	for _, db := range r.r.Before.DBs {
+		switch {
+		case db.Expires == 0:
+		case db.Index < r.From.DB:
+			before = append(before, Place{DB: db.Index})
+		case db.Index == r.From.DB && r.From.Cursor != 0 && r.From.RunID == r.r.Before.RunID:
+			after = append(after, Place{DB: db.Index, Cursor: r.From.Cursor})
+			before = append(before, Place{DB: db.Index})
+		default:
+			after = append(after, Place{DB: db.Index})
+		}
+	}
+	return append(after, before...)
 }
 
 // measureRoundTrip takes the shortest of a few calls that cost the server nothing.
@@ -161,9 +197,9 @@ func (r *run) measureRoundTrip(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) db(ctx context.Context, db int) error {
-	var cursor uint64
+func (r *run) db(ctx context.Context, db int, cursor uint64) error {
 	for {
+		r.r.At.DB, r.r.At.Cursor = db, cursor
 		t := time.Now()
 		next, err := r.Conn.Scan(ctx, cursor, r.count)
 		if err != nil {
@@ -184,7 +220,7 @@ func (r *run) db(ctx context.Context, db int) error {
 		}
 		cursor = next
 		pause := Pause(call, float64(r.Pace.Duty)/100) * time.Duration(r.slowdown)
-		r.count = NextCount(r.count, call, r.Pace.CallP99)
+		r.count = min(r.most, NextCount(r.count, call, r.Pace.CallP99))
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
@@ -195,21 +231,40 @@ func (r *run) db(ctx context.Context, db int) error {
 // a call look long: then the server's own account of it counts.
 func (r *run) judgeCall(ctx context.Context, call time.Duration) (time.Duration, error) {
 	r.unread += call
-	if long := call > r.Pace.AbortCall; long || r.unread > r.Pace.AbortCall/4 {
+	measured := r.unread
+	long := call > r.Pace.AbortCall
+	if long || r.unread > r.Pace.AbortCall/4 {
 		served, err := r.serverTime(ctx)
 		if err != nil {
 			return 0, fmt.Errorf("read the server's own time in SCAN: %w", err)
 		}
+		r.share = min(1, max(leastShare, float64(served)/float64(measured)))
 		if long {
 			call = min(call, served)
 		}
 	}
-	r.r.Longest = max(r.r.Longest, call)
-	if call > r.Pace.AbortCall {
-		return 0, r.end(StopSlowCall, "one call took %s, remediation.reclaim-expired.abort_call is %s", call.Round(time.Microsecond), r.Pace.AbortCall)
+	if !long {
+		call = time.Duration(float64(call) * r.share)
 	}
-	return call, nil
+	r.calls = append(r.calls, call)
+	r.r.Longest = max(r.r.Longest, call)
+	if call <= r.Pace.AbortCall {
+		return call, nil
+	}
+	if r.slow++; r.Pace.OnSlowCall == policies.SlowCallSlows && r.slow <= mostSlow {
+		r.most, r.count = leastCount, leastCount
+		r.r.Slowed["a slow call"]++
+		return call, wait(ctx, max(time.Second, 10*call))
+	}
+	return 0, r.end(StopSlowCall, "one call took %s, remediation.reclaim-expired.abort_call is %s: freeing a big expired value holds the server up (lazy_free, on_slow_call)", call.Round(time.Microsecond), r.Pace.AbortCall)
 }
+
+// leastShare is the least of a call's length from here that is believed to have been spent in the server. mostSlow is how many slow
+// calls a sweep bears where on_slow_call is slow.
+const (
+	leastShare = 0.05
+	mostSlow   = 3
+)
 
 // serverTime is what the server spent in SCAN since it was last asked; a counter that was reset in between says nothing,
 // which counts as long.
@@ -234,15 +289,21 @@ func NextCount(count int64, call, target time.Duration) int64 {
 	return min(mostCount, count*2)
 }
 
-// Pause keeps the calls to their share of time (0 to 1), and is never shorter than leastPause.
+// Pause keeps the calls to their share of time (0 to 1), and is never shorter than leastPause, but at a share of 1 there is none.
 func Pause(call time.Duration, duty float64) time.Duration {
-	if duty <= 0 || duty >= 1 {
+	switch {
+	case duty >= 1:
+		return 0
+	case duty <= 0:
 		return leastPause
 	}
 	return max(leastPause, time.Duration(float64(call)*(1-duty)/duty))
 }
 
 func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -300,15 +361,43 @@ func (r *run) look(ctx context.Context) error {
 		return r.end(StopNothing, "the first %d keys brought nothing", r.r.Visited)
 	}
 	r.slowdown = 1
-	if lag(s) > r.lag+maxLagGrowth {
+	if why := Pressure(r.r.Before, r.last, s); why != "" {
 		r.slowdown = 4
+		r.r.Slowed[why]++
 	}
+	r.last, r.rtts = s, append(r.rtts, s.RTT)
 	return nil
 }
 
 // maxLagGrowth is how many bytes the replicas may fall behind before the sweep slows down: deletions cost about 30 bytes a
 // key on the way to replicas, and the backlog is 1 MiB by default.
 const maxLagGrowth = 256 << 10
+
+// The server is under pressure when its main thread is busy for more than busyCPU of the time, or serves less than half of the at least
+// calmOps commands a second that it served before the sweep, or its replica buffers have grown by bufferGrowth bytes.
+const (
+	busyCPU      = 0.95
+	calmOps      = 1000
+	bufferGrowth = 8 << 20
+)
+
+// Pressure says why the sweep should slow down; empty: nothing speaks for it. before is the server before the sweep, last and now are two
+// looks while it runs.
+func Pressure(before, last, now policies.Snapshot) string {
+	took := now.At.Sub(last.At).Seconds()
+	a, b := last.Stats.CPUSeconds, now.Stats.CPUSeconds
+	switch {
+	case lag(now) > lag(before)+maxLagGrowth:
+		return "replicas fall behind"
+	case now.Memory.ClientsReplicas.Or(0) > before.Memory.ClientsReplicas.Or(0)+bufferGrowth:
+		return "replica buffers grow"
+	case took > 0 && a.Known && b.Known && (b.V-a.V)/took > busyCPU:
+		return "the CPU is busy"
+	case before.Stats.OpsPerSecond.Or(0) >= calmOps && now.Stats.OpsPerSecond.Known && now.Stats.OpsPerSecond.V < before.Stats.OpsPerSecond.V/2:
+		return "the server serves less"
+	}
+	return ""
+}
 
 // judge stops the sweep when the server is no longer the one that was diagnosed, or has something else to do.
 func (r *run) judge(s policies.Snapshot) error {
@@ -320,8 +409,15 @@ func (r *run) judge(s policies.Snapshot) error {
 		return r.end(StopChanged, "the node is no longer a master")
 	case p.BgsaveRunning.Or(false) || p.AOFRewriteRunning.Or(false):
 		return r.end(StopBusy, "the server saves (BGSAVE or AOF rewrite)")
+	case paused(s):
+		return r.end(StopBusy, "clients are paused (%s): SCAN deletes nothing then", s.Clients.Paused.V)
 	}
 	return nil
+}
+
+func paused(s policies.Snapshot) bool {
+	why := s.Clients.Paused.Or("none")
+	return why != "" && why != "none"
 }
 
 // tally brings keys and bytes up to the newest look. A counter that fell was reset: count from there.
@@ -336,6 +432,18 @@ func (r *run) tally() {
 	if a, b := before.Memory.Counted(), after.Memory.Counted(); a.Known && b.Known {
 		r.r.Bytes = a.V - b.V
 	}
+	if !after.KeyspaceKnown {
+		return
+	}
+	left := map[int]int64{}
+	for _, db := range after.DBs {
+		left[db.Index] = db.Keys
+	}
+	for _, db := range before.DBs {
+		if lost := db.Keys - left[db.Index]; db.Expires > 0 && lost > 0 {
+			r.r.Freed[db.Index] = lost
+		}
+	}
 }
 
 // final takes the last look, also when the sweep was called off.
@@ -347,6 +455,17 @@ func (r *run) final(ctx context.Context) {
 		r.tally()
 	}
 	r.r.Took = time.Since(r.start)
+	r.r.P99 = quantile(r.calls, 0.99)
+	r.r.RTT, r.r.MostRTT = quantile(r.rtts, 0.5), quantile(r.rtts, 1)
+}
+
+// quantile of some lengths; 0 when there are none.
+func quantile(all []time.Duration, q float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
 // lag is the largest number of bytes that a replica is behind.

@@ -38,7 +38,7 @@ func TestPause(t *testing.T) {
 		want time.Duration
 	}{
 		{4 * time.Millisecond, 0.25, 12 * time.Millisecond}, {4 * time.Millisecond, 0.5, 4 * time.Millisecond},
-		{0, 0.25, leastPause}, {10 * time.Microsecond, 0.25, leastPause}, {time.Second, 1, leastPause}, {time.Second, 0, leastPause}, {time.Second, 2, leastPause},
+		{0, 0.25, leastPause}, {10 * time.Microsecond, 0.25, leastPause}, {time.Second, 1, 0}, {time.Second, 0, leastPause}, {time.Second, 2, 0},
 	} {
 		if got := Pause(c.call, c.duty); got != c.want {
 			t.Errorf("Pause(%s, %g) = %s, want %s", c.call, c.duty, got, c.want)
@@ -286,6 +286,103 @@ func TestASweepSlowsDownWhenReplicasFallBehind(t *testing.T) {
 	})
 }
 
+func TestPressure(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	calm := policies.Snapshot{At: at, Memory: policies.Memory{ClientsReplicas: policies.Known[int64](1000)},
+		Stats:       policies.Stats{CPUSeconds: policies.Known(10.0), OpsPerSecond: policies.Known[int64](5000)},
+		Replication: policies.Replication{Role: policies.RoleMaster, Offset: policies.Known[int64](mega), Replicas: []policies.ReplicaLine{{State: "online", Offset: mega}}}}
+	for name, c := range map[string]struct {
+		change func(now *policies.Snapshot)
+		want   string
+	}{
+		"nothing":               {func(*policies.Snapshot) {}, ""},
+		"replicas fall behind":  {func(now *policies.Snapshot) { now.Replication.Offset.V += maxLagGrowth + 1 }, "replicas fall behind"},
+		"their buffers grow":    {func(now *policies.Snapshot) { now.Memory.ClientsReplicas.V += bufferGrowth + 1 }, "replica buffers grow"},
+		"the main thread busy":  {func(now *policies.Snapshot) { now.Stats.CPUSeconds.V += 0.98 }, "the CPU is busy"},
+		"half busy":             {func(now *policies.Snapshot) { now.Stats.CPUSeconds.V += 0.5 }, ""},
+		"the CPU is not known":  {func(now *policies.Snapshot) { now.Stats.CPUSeconds = policies.Opt[float64]{} }, ""},
+		"serves less than half": {func(now *policies.Snapshot) { now.Stats.OpsPerSecond.V = 2400 }, "the server serves less"},
+	} {
+		now := calm
+		now.At = at.Add(time.Second)
+		c.change(&now)
+		if got := Pressure(calm, calm, now); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	quiet := calm
+	quiet.Stats.OpsPerSecond = policies.Known[int64](10)
+	if got := Pressure(quiet, quiet, quiet); got != "" {
+		t.Errorf("a quiet server is under pressure: %q", got)
+	}
+}
+
+// A sweep that was stopped goes on where it left; one of another run of the server starts over.
+func TestASweepGoesOnWhereAnEarlierOneLeft(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		from     Place
+		selected []int
+	}{
+		"the beginning":          {Place{}, []int{0, 3, 5}},
+		"in the middle of DB 3":  {Place{RunID: "one", DB: 3, Cursor: 400}, []int{3, 5, 0, 3}},
+		"at the start of DB 3":   {Place{RunID: "one", DB: 3}, []int{3, 5, 0}},
+		"of another run":         {Place{RunID: "zero", DB: 3, Cursor: 400}, []int{3, 5, 0}},
+		"a DB that is gone":      {Place{RunID: "one", DB: 4, Cursor: 9}, []int{5, 0, 3}},
+		"behind the last DB":     {Place{RunID: "one", DB: 9, Cursor: 9}, []int{0, 3, 5}},
+		"in the middle of DB 0 ": {Place{RunID: "one", DB: 0, Cursor: 400}, []int{0, 3, 5, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(0, 3, 5)
+				f.size, f.bytes = 1000, 1
+				s := f.sweep()
+				s.From = c.from
+				if r := f.run(t, t.Context(), s); r.Stop != StopDone || !slices.Equal(f.selected, c.selected) || r.At != (Place{RunID: "one"}) {
+					t.Errorf("ended by %s after DBs %v at %+v, want %v and the beginning", r.Stop, f.selected, r.At, c.selected)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(0, 3)
+		f.bytes = 1
+		s := f.sweep()
+		s.Pace.MaxDuration = 100 * time.Millisecond
+		if r := f.run(t, t.Context(), s); r.Stop != StopDeadline || r.At.RunID != "one" || r.At.Cursor == 0 {
+			t.Errorf("ended by %s at %+v, want the place where it left", r.Stop, r.At)
+		}
+	})
+}
+
+func TestAfterASlowCallASweepStopsOrGoesOnInTheSmallestSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(0)
+		f.size, f.bytes = 20_000, 1
+		s := f.sweep()
+		s.Pace.OnSlowCall = policies.SlowCallSlows
+		f.took = func(int64) time.Duration {
+			if len(f.calls) == 5 {
+				return s.Pace.AbortCall + time.Millisecond
+			}
+			return 0
+		}
+		r := f.run(t, t.Context(), s)
+		if r.Stop != StopDone || f.calls[5] != leastCount || f.calls[len(f.calls)-1] != leastCount || f.at[5].Sub(f.at[4]) < time.Second || r.Slowed["a slow call"] != 1 {
+			t.Errorf("ended by %s; calls of %v keys after the slow one, %s later; slowed %v", r.Stop, f.calls[5], f.at[5].Sub(f.at[4]), r.Slowed)
+		}
+		g := newFake(0)
+		g.bytes = 1
+		g.took = func(int64) time.Duration { return s.Pace.AbortCall + time.Millisecond }
+		u := g.sweep()
+		u.Pace.OnSlowCall = policies.SlowCallSlows
+		if r := g.run(t, t.Context(), u); r.Stop != StopSlowCall || r.Calls != mostSlow+1 {
+			t.Errorf("ended by %s after %d calls, each of them slow; want %d", r.Stop, r.Calls, mostSlow+1)
+		}
+	})
+}
+
 func TestACounterThatWasResetIsCountedFromThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(0)
@@ -397,54 +494,5 @@ func TestAServerThatGoesAwayEndsTheSweep(t *testing.T) {
 	r, err := w.Run(t.Context(), s.p.Probe(t.Context()))
 	if r.Stop != StopError && r.Stop != StopChanged || r.Stop == StopError && err == nil || r.Calls == 0 {
 		t.Errorf("ended by %s (%s) after %d calls, error %v", r.Stop, r.Detail, r.Calls, err)
-	}
-}
-
-// BenchmarkSweep deletes 200,000 expired keys beside 50,000 live ones, at the default pace and at full pace. x-bare is the time
-// taken over that of a bare SCAN loop with COUNT 1000 on the same keys in the same run: 1 is as quick, more is gentler.
-func BenchmarkSweep(b *testing.B) {
-	for name, pace := range map[string]policies.Reclaim{"defaults": policies.PresetDefault().Reclaim, "full": fullPace()} {
-		b.Run(name, func(b *testing.B) {
-			s := startServer(b)
-			s.fill(0, 50_000, time.Hour)
-			for b.Loop() {
-				b.StopTimer()
-				s.fill(0, 200_000, time.Millisecond)
-				bare := bareScan(b, s)
-				s.fill(0, 200_000, time.Millisecond)
-				w := sweepOf(s, 0)
-				w.Pace = pace
-				before := s.p.Probe(context.Background())
-				b.StartTimer()
-				r, err := w.Run(context.Background(), before)
-				if err != nil || r.Keys != 200_000 {
-					b.Fatalf("ended by %s (%s) with %d keys, error %v", r.Stop, r.Detail, r.Keys, err)
-				}
-				b.ReportMetric(r.Took.Seconds()/bare.Seconds(), "x-bare")
-				b.ReportMetric(float64(r.Keys)/r.Took.Seconds(), "keys/s")
-				b.ReportMetric(float64(r.Longest.Microseconds()), "longest-us")
-			}
-		})
-	}
-}
-
-// fullPace lets a call be as long as COUNT 10000 takes, without a rest.
-func fullPace() policies.Reclaim {
-	p := policies.PresetDefault().Reclaim
-	p.CallP99, p.Duty, p.AbortCall = 50*time.Millisecond, 100, time.Minute
-	return p
-}
-
-// bareScan is the baseline: SCANs back to back, by the same connection.
-func bareScan(b *testing.B, s *server) time.Duration {
-	w, start := s.writer(), time.Now()
-	for cursor := uint64(0); ; {
-		next, err := w.Scan(context.Background(), cursor, 1000)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if cursor = next; cursor == 0 {
-			return time.Since(start)
-		}
 	}
 }
