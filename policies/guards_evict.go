@@ -23,7 +23,7 @@ func PlanEvict(f EvictFacts, cause Cause) Plan {
 		p.Expect.Method = cmpOr(f.NearErr, cmpOr(f.Near.Method, NotKnownWithoutActing))
 	}
 	if !known && f.NearErr == "" && e.Fault() == "" { // the keys are looked for on the master itself
-		p.Commands = append([][]string{{"SCAN", "cursor", "COUNT", "n"}, {"PTTL", "key"}}, p.Commands...)
+		p.Commands = append(p.Commands, []string{"SCAN", "cursor", "COUNT", "n"}, []string{"PTTL", "key"})
 	}
 	p.Decide()
 	return p

@@ -96,7 +96,7 @@ func TestPlanEvict(t *testing.T) {
 	}
 	f.Near = Estimate{}
 	p = PlanEvict(f, CauseDataWithTTL)
-	if e := p.Expect; !p.Permitted || len(p.Commands) != 3 || p.Commands[0][0] != "SCAN" || *e.Known || e.Method != NotKnownWithoutActing || e.Bytes.Known {
+	if e := p.Expect; !p.Permitted || len(p.Commands) != 3 || p.Commands[1][0] != "SCAN" || *e.Known || e.Method != NotKnownWithoutActing || e.Bytes.Known {
 		t.Errorf("without a replica: %+v", p)
 	}
 	f.NearErr = "NOPERM"

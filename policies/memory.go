@@ -32,8 +32,8 @@ type MemoryDiagnosis struct {
 // Estimate is what a replica in step tells of the expired keys of its master. The zero value is: nothing.
 type Estimate struct {
 	Keys   Opt[int64]
-	Bytes  Opt[int64]   // by the mean size of live keys with a TTL
-	Mean   Opt[float64] // that mean, which tells even where none has expired
+	Bytes  Opt[int64]   // that they hold
+	Mean   Opt[float64] // bytes of a key with a TTL, known even where none has expired
 	Exact  bool         // Keys were counted in full
 	Method string
 }

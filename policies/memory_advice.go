@@ -52,10 +52,21 @@ func (d MemoryDiagnosis) Where() string {
 	return fmt.Sprintf("of %s counted against maxmemory: %s", amount(d.Counted), strings.Join(parts, ", "))
 }
 
-// Brief names the largest parts, to follow the text of a finding; empty where nothing is known.
+// Brief names the largest parts, to follow the text of a finding; empty where nothing is known. Data is one there: how much of it has a
+// TTL or has expired is an estimate, which a later look may make better, and the cause says what matters of it.
 func (d MemoryDiagnosis) Brief() string {
+	brief := MemoryDiagnosis{Parts: []MemoryPart{known("data", 0)}}
+	for _, p := range d.Parts {
+		switch p.Part {
+		case PartExpired, PartDataWithTTL, PartDataWithoutTTL:
+			brief.Parts[0].Bytes.V += p.Bytes.Or(0)
+		default:
+			brief.Parts = append(brief.Parts, p)
+		}
+	}
+	brief.Parts[0].Share = Known(float64(brief.Parts[0].Bytes.V) / float64(max(1, d.Counted)))
 	var parts []string
-	for _, p := range d.largest(0.1) {
+	for _, p := range brief.largest(0.1) {
 		parts = append(parts, string(p.Part)+" "+percent(p))
 	}
 	if len(parts) == 0 {
@@ -88,7 +99,7 @@ func (d MemoryDiagnosis) advise(s Snapshot) []string {
 	if d.Cause != CauseReplicationBuffers && d.Replication >= least {
 		out = append(out, d.advice(CauseReplicationBuffers, s)...)
 	}
-	return append(out, adviseUncounted(s)...)
+	return append(out, d.adviseUncounted(s)...)
 }
 
 func (d MemoryDiagnosis) advice(c Cause, s Snapshot) []string {
@@ -138,12 +149,16 @@ func (d MemoryDiagnosis) adviseClients(s Snapshot) []string {
 }
 
 // adviseUncounted is for Valkey from 9 on, which does not copy big strings into replies: those that wait for a client to read count as data
-// for the most part, and as output where they are stored values that no closed client frees.
-func adviseUncounted(s Snapshot) []string {
-	if l := s.Line(); s.Product != "valkey" || !l.Known || l.V.Major < 9 || s.TopClient == "" || !s.TopClientUse.Waiting {
+// for the most part, and stored ones as output of the client that asked for them.
+func (d MemoryDiagnosis) adviseUncounted(s Snapshot) []string {
+	l := s.Line()
+	switch {
+	case s.Product != "valkey" || !l.Known || l.V.Major < 9 || s.TopClient == "" || !s.TopClientUse.Waiting:
 		return nil
+	case d.Cause == CauseClientBuffers:
+		return []string{"Valkey 9 counts stored big strings there, too, where replies refer to them: closing the client may free less"}
 	}
-	return []string{fmt.Sprintf("the client %s does not read, and Valkey 9 shows in no figure what big strings wait for it: it may hold far more of what looks like data, or less than its omem; CLIENT KILL ADDR %s shows it", s.TopClient, s.TopClient)}
+	return []string{fmt.Sprintf("the client %s does not read, and Valkey 9 shows in no figure of it what big strings wait for it: it may hold much of what looks like data; CLIENT KILL ADDR %s tells", s.TopClient, s.TopClient)}
 }
 
 // sumLimit names the setting that bounds all client buffers together.
@@ -154,26 +169,36 @@ func sumLimit(s Snapshot) string {
 	return ", or bound their sum with maxmemory-clients"
 }
 
-// adviseBacklog says by how much the backlog would have to be smaller.
+// adviseBacklog says how small the backlog would have to be.
 func (d MemoryDiagnosis) adviseBacklog(s Snapshot) string {
 	set := s.Memory.BacklogSize
 	if !set.Known {
 		return fmt.Sprintf("the replication backlog holds %s: a smaller repl-backlog-size frees it at once", amount(d.Replication))
 	}
-	const least = 1 << 20
-	to := (d.Replication - d.Need - d.Need/8) >> 20 << 20 // with something to spare
-	if to < least {
-		to = (d.Replication - d.Need) >> 20 << 20
-	}
+	ring := !s.Memory.ReplicationBuffers.Known // 6.0: one piece of memory, set aside as a whole
 	text := fmt.Sprintf("the replication backlog holds %s (repl-backlog-size %d)", amount(d.Replication), set.V)
-	if to < least {
+	to := backlogFor(d.Replication-d.Need-d.Need/8, ring) // with something to spare
+	if to == 0 {
+		to = backlogFor(d.Replication-d.Need, ring)
+	}
+	if to == 0 {
 		return text + ": a smaller one would not clear the alarm by itself; maxmemory has to hold it, too"
 	}
 	text += fmt.Sprintf(": CONFIG SET repl-backlog-size %d clears the alarm at once, as long as the replicas can catch up with that much; or a higher maxmemory", to)
-	if !s.Memory.ReplicationBuffers.Known {
+	if ring {
 		text += "; this version then forgets the backlog it has, and a replica that is off copies in full"
 	}
 	return text
+}
+
+// backlogFor is the largest backlog, in whole MiB, that takes no more than so many bytes; 0: none does. For a ring the allocator has only
+// four sizes from one power of two to the next: 21 MiB take 24.
+func backlogFor(bytes int64, ring bool) int64 {
+	step := int64(1 << 20)
+	for ring && step*8 <= bytes {
+		step *= 2
+	}
+	return max(0, bytes) / step * step
 }
 
 func (d MemoryDiagnosis) adviseWithTTL(policy string) []string {

@@ -257,6 +257,7 @@ func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master
 		if e.Keys.Known && c.MeanSize.Known {
 			e.Bytes = policies.Known(int64(float64(e.Keys.V) * c.MeanSize.V))
 		}
+		e.Mean = c.MeanSize
 		return e, true
 	}
 	return policies.Estimate{Method: "not known without acting: no replica in step to count on"}, false

@@ -137,6 +137,7 @@ func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.
 		Action: policies.ReclaimExpired, Node: r.fault.Node, Mode: f.Mode, Cause: r.fault.Cause,
 		Commands: commands,
 		Guards:   policies.ReclaimGuards(f),
+		Memory:   d.Report(),
 		Expect:   policies.Expect{ExpiredKeys: d.Expired, Bytes: d.ExpiredBytes, Known: &known, Method: d.Method},
 	}
 	p.Decide()

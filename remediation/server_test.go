@@ -116,7 +116,7 @@ func (s *server) setting(name string) string {
 
 // harmless are the commands that change nothing anywhere, those that the servers send each other, and the test's own.
 var harmless = []string{"info", "role", "dbsize", "ping", "hello", "auth", "select", "config|get", "client|list", "client|id", "client|setname",
-	"slowlog|get", "slowlog|len", "latency|latest", "command|info", "command|count", "memory|usage",
+	"slowlog|get", "slowlog|len", "latency|latest", "command|info", "command|count", "memory|usage", "memory|stats",
 	"psync", "replconf", "debug", "config|resetstat"}
 
 // writes are the calls of commands outside the read-only list. SCAN and PTTL change nothing on a replica.

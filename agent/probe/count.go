@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -17,15 +16,6 @@ import (
 
 // ErrNotReplica stops a count: on a master SCAN deletes expired keys.
 var ErrNotReplica = errors.New("the node is not a replica: SCAN would delete expired keys there")
-
-// How many live keys are measured: of each kind (with a TTL, without) in each database sampleMost, or from sampleLeast on as many
-// as tell their mean to a hundredth; sampleStep of one batch; sampleAll of all databases together.
-const (
-	sampleLeast = 300
-	sampleMost  = 2000
-	sampleStep  = 100
-	sampleAll   = 8000
-)
 
 // CountOptions pace a count.
 type CountOptions struct {
@@ -101,54 +91,96 @@ func (p *Prober) CountLive(ctx context.Context, o CountOptions) (LiveCount, erro
 	}
 	start := time.Now()
 	until := start.Add(o.Budget)
-	c := &liveCounter{counter: counter{p: p, s: p.open(true), until: until, cut: until.Add(budgetGrace)}, pace: newPace(o.Batch), measure: true}
+	c := &counter{p: p, s: p.open(true), pace: newPace(o.Batch), until: until, measure: true}
 	defer c.s.close()
 	err := c.all(ctx)
-	c.out.Took, c.out.Longest = time.Since(start), c.longest
+	c.out.Took = time.Since(start)
 	if err != nil {
 		return LiveCount{}, fmt.Errorf("count live keys on %s/%s: %w", p.opt.Instance, p.opt.Node.Name, err)
 	}
 	return c.out, nil
 }
 
-// A counter walks the keys of a replica over a connection of its own.
+// A counter is one count under way.
 type counter struct {
 	p       *Prober
 	s       *session
-	batch   int           // keys that the next SCAN is asked to visit
-	until   time.Time     // no batch begins after it
-	cut     time.Time     // no command goes on after it; zero: for as long as a probe may take
-	trip    time.Duration // the least round trip of ROLE
-	longest time.Duration // of one SCAN
-	bytes   int64         // of the keys that were measured
+	pace    *pace
+	until   time.Time
+	trip    time.Duration // the least round trip of ROLE: what a call takes beyond the work of the server
+	measure bool          // MEMORY USAGE and PTTL are allowed, as far as known
+	sizes   sizes
+	out     LiveCount
 }
 
-// keyspace reads INFO server and keyspace, and further sections, one a time: servers before 7.0 take no more.
-func (c *counter) keyspace(ctx context.Context, more ...string) (info, error) {
+func (c *counter) all(ctx context.Context) error {
+	if err := c.askRole(ctx); err != nil {
+		return err
+	}
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	for i, d := range c.sizes.dbs {
+		if err := c.db(ctx, d, c.share(c.sizes.dbs[i:])); err != nil {
+			return fmt.Errorf("db%d: %w", d.index, err)
+		}
+	}
+	c.weigh()
+	return c.survey(ctx)
+}
+
+// begin reads the keyspace and what tells of its memory.
+func (c *counter) begin(ctx context.Context) error {
+	in, err := c.info(ctx, "server", "keyspace", "commandstats", "memory")
+	if err != nil {
+		return err
+	}
+	if !in.isNode() || !in.sections["keyspace"] {
+		return oddity("INFO shows no keyspace")
+	}
+	c.out.RunID, c.out.PerDB, c.out.Complete = in.fields["run_id"], map[int]DBCount{}, true
+	c.sizes = newSizes(in)
+	stats := redis.NewCmd(ctx, "memory", "stats")
+	if err := c.simple(ctx, stats); err != nil && !isReply(err) {
+		return err
+	}
+	if reply, err := stats.Slice(); err == nil && in.int("lazyfree_pending_objects").Or(0) == 0 {
+		c.sizes.fill(reply)
+	}
+	return nil
+}
+
+// info reads INFO sections one a time: servers before 7.0 take no more.
+func (c *counter) info(ctx context.Context, sections ...string) (info, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	var text strings.Builder
-	for _, section := range append([]string{"server", "keyspace"}, more...) {
+	for _, section := range sections {
 		part, err := c.s.client.Info(ctx, section).Result()
 		if err != nil {
 			return info{}, err
 		}
 		text.WriteString(part + "\r\n")
 	}
-	in := parseInfo(text.String())
-	if !in.isNode() || !in.sections["keyspace"] {
-		return info{}, oddity("INFO shows no keyspace")
-	}
-	return in, nil
+	return parseInfo(text.String()), nil
 }
 
-// bounded gives one command the timeout of a probe.
+// bounded gives one command the timeout of a probe, cut off soon after the end of the budget.
 func (c *counter) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(c.p.opt.Timeout)
-	if !c.cut.IsZero() && c.cut.Before(end) {
-		end = c.cut
+	end, last := time.Now().Add(c.p.opt.Timeout), c.until.Add(budgetGrace)
+	if last.Before(end) {
+		end = last
 	}
 	return context.WithDeadline(ctx, end)
+}
+
+// share is when the first of the databases has had its part of the time, which goes by the keys to be visited.
+func (c *counter) share(dbs []*dbSize) time.Time {
+	var all float64
+	for _, d := range dbs {
+		all += d.visits()
+	}
+	return time.Now().Add(time.Duration(float64(time.Until(c.until)) * dbs[0].visits() / max(all, 1)))
 }
 
 // askRole opens the guard for one more read that only a replica may be asked.
@@ -169,7 +201,62 @@ func (c *counter) askRole(ctx context.Context) error {
 	return err
 }
 
-// scan asks for the role and visits one batch.
+// db scans one database, to its end or until its part of the budget is used up. One without volatile keys is only sampled.
+func (c *counter) db(ctx context.Context, d *dbSize, until time.Time) error {
+	if d.volatile == 0 && (!c.measure || !c.sizes.dataset.Known) {
+		return nil // of no use for the sizes
+	}
+	if err := c.simple(ctx, redis.NewCmd(ctx, "select", d.index)); err != nil {
+		return err
+	}
+	if d.volatile == 0 {
+		return c.stroll(ctx, d, until)
+	}
+	before, err := c.dbsize(ctx)
+	if err != nil {
+		return err
+	}
+	n := DBCount{Volatile: d.volatile}
+	err = c.walk(ctx, 0, until, func(names []string, next uint64) (time.Duration, bool, error) {
+		n.Returned += int64(len(names))
+		n.Share = visited(next)
+		owed, err := c.sample(ctx, d, names)
+		return owed, true, err
+	})
+	if err != nil {
+		return err
+	}
+	after, err := c.dbsize(ctx)
+	if err != nil {
+		return err
+	}
+	n.DBSize = (before + after) / 2
+	c.out.PerDB[d.index] = n
+	c.out.Complete = c.out.Complete && n.Share == 1
+	d.keys, d.expired = n.DBSize, n.Expired().V
+	return nil
+}
+
+// walk visits the database from a cursor on, to its end, until a time, or while each says so. each returns the rest that it owes.
+func (c *counter) walk(ctx context.Context, cursor uint64, until time.Time, each func([]string, uint64) (time.Duration, bool, error)) error {
+	for time.Now().Before(until) {
+		names, next, took, err := c.scan(ctx, cursor)
+		if err != nil {
+			return err
+		}
+		owed, more, err := each(names, next)
+		if err != nil || !more || next == 0 {
+			return err
+		}
+		cursor = next
+		if err := c.pause(ctx, c.pace.scanned(took)+owed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan returns some names, the next cursor, and what the call took beside the round trip.
 func (c *counter) scan(ctx context.Context, cursor uint64) ([]string, uint64, time.Duration, error) {
 	if err := c.askRole(ctx); err != nil {
 		return nil, 0, 0, err
@@ -177,16 +264,50 @@ func (c *counter) scan(ctx context.Context, cursor uint64) ([]string, uint64, ti
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	start := time.Now()
-	names, next, err := c.s.client.Scan(ctx, cursor, "", int64(c.batch)).Result()
+	names, next, err := c.s.client.Scan(ctx, cursor, "", int64(c.pace.count)).Result()
 	took := time.Since(start)
-	c.longest = max(c.longest, took)
-	return names, next, took, err
+	c.out.Longest = max(c.out.Longest, took)
+	return names, next, took - c.trip, err
+}
+
+// pause leaves the replica to others for as long as is owed, but not beyond the budget.
+func (c *counter) pause(ctx context.Context, owed time.Duration) error {
+	return rest(ctx, min(max(owed, leastRest), max(time.Until(c.until), 0)))
 }
 
 func (c *counter) simple(ctx context.Context, cmd *redis.Cmd) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	return c.s.client.Process(ctx, cmd)
+}
+
+func (c *counter) dbsize(ctx context.Context) (int64, error) {
+	cmd := redis.NewCmd(ctx, "dbsize")
+	if err := c.simple(ctx, cmd); err != nil {
+		return 0, err
+	}
+	return cmd.Int64()
+}
+
+// weigh tells the bytes of the keys that were counted. The memory of the data set tells nothing while a database is unknown.
+func (c *counter) weigh() {
+	for _, d := range c.sizes.dbs {
+		if d.volatile > 0 && !c.out.PerDB[d.index].Expired().Known {
+			c.sizes.dataset = policies.Opt[float64]{}
+		}
+	}
+	c.out.Method = c.sizes.weigh()
+	if c.out.Method == "" {
+		return
+	}
+	for _, d := range c.sizes.dbs {
+		n, counted := c.out.PerDB[d.index]
+		if counted && n.Expired().Known {
+			n.Bytes = policies.Known(int64(d.bytes))
+			c.out.PerDB[d.index] = n
+		}
+	}
+	c.out.MeanSize = c.sizes.meanSize()
 }
 
 // visited is the share of the table that lies behind a cursor: SCAN counts it up with its bits reversed, so that a
@@ -208,227 +329,4 @@ func rest(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// A liveCounter is one count under way.
-type liveCounter struct {
-	counter
-	pace    *pace
-	measure bool // MEMORY USAGE and PTTL are allowed, as far as known
-	sizes   sizes
-	out     LiveCount
-}
-
-func (c *liveCounter) all(ctx context.Context) error {
-	if err := c.askRole(ctx); err != nil {
-		return err
-	}
-	if err := c.begin(ctx); err != nil {
-		return err
-	}
-	for i, d := range c.sizes.dbs {
-		if d.volatile == 0 && (!c.measure || !c.sizes.dataset.Known) {
-			continue // of no use for the sizes
-		}
-		if err := c.db(ctx, d, c.share(c.sizes.dbs[i:])); err != nil {
-			return fmt.Errorf("db%d: %w", d.index, err)
-		}
-	}
-	c.weigh()
-	return nil
-}
-
-// begin reads the keyspace and what tells of its memory.
-func (c *liveCounter) begin(ctx context.Context) error {
-	in, err := c.keyspace(ctx, "commandstats", "memory")
-	if err != nil {
-		return err
-	}
-	c.out.RunID, c.out.PerDB, c.out.Complete = in.fields["run_id"], map[int]DBCount{}, true
-	c.sizes = newSizes(in)
-	stats := redis.NewCmd(ctx, "memory", "stats")
-	if err := c.simple(ctx, stats); err != nil && !isReply(err) {
-		return err
-	}
-	if reply, err := stats.Slice(); err == nil && in.int("lazyfree_pending_objects").Or(0) == 0 {
-		c.sizes.fill(reply)
-	}
-	return nil
-}
-
-// share is when the first of the databases has had its part of the time, which goes by the keys to be visited.
-func (c *liveCounter) share(dbs []*dbSize) time.Time {
-	var all float64
-	for _, d := range dbs {
-		all += d.visits()
-	}
-	left := time.Until(c.until)
-	return time.Now().Add(time.Duration(float64(left) * dbs[0].visits() / max(all, 1)))
-}
-
-// db scans one database, to its end or until its part of the budget is used up. One without volatile keys is only sampled.
-func (c *liveCounter) db(ctx context.Context, d *dbSize, until time.Time) error {
-	if err := c.simple(ctx, redis.NewCmd(ctx, "select", d.index)); err != nil {
-		return err
-	}
-	if d.volatile == 0 {
-		return c.stroll(ctx, d, until)
-	}
-	before, err := c.dbsize(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := c.walk(ctx, d, until)
-	if err != nil {
-		return err
-	}
-	after, err := c.dbsize(ctx)
-	if err != nil {
-		return err
-	}
-	n.DBSize, n.Volatile = (before+after)/2, d.volatile
-	c.out.PerDB[d.index] = n
-	c.out.Complete = c.out.Complete && n.Share == 1
-	d.keys, d.expired = n.DBSize, n.Expired().V
-	return nil
-}
-
-// stroll measures keys from a random place on, until their mean is known.
-func (c *liveCounter) stroll(ctx context.Context, d *dbSize, until time.Time) error {
-	cursor := rand.Uint64()
-	for wrapped := false; d.wanted() && c.measure && time.Now().Before(until); {
-		names, next, owed, err := c.visit(ctx, cursor)
-		if err != nil {
-			return err
-		}
-		more, err := c.sample(ctx, d, names)
-		if err != nil {
-			return err
-		}
-		if next == 0 && wrapped {
-			return nil
-		}
-		cursor, wrapped = next, wrapped || next == 0
-		if err := c.pause(ctx, owed+more); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *liveCounter) walk(ctx context.Context, d *dbSize, until time.Time) (n DBCount, err error) {
-	var cursor uint64
-	for time.Now().Before(until) {
-		names, next, owed, err := c.visit(ctx, cursor)
-		if err != nil {
-			return n, err
-		}
-		n.Returned += int64(len(names))
-		cursor, n.Share = next, visited(next)
-		more, err := c.sample(ctx, d, names)
-		if err != nil {
-			return n, err
-		}
-		if cursor == 0 {
-			return n, nil
-		}
-		if err := c.pause(ctx, owed+more); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// visit scans a batch and returns the rest that is owed for it.
-func (c *liveCounter) visit(ctx context.Context, cursor uint64) ([]string, uint64, time.Duration, error) {
-	c.batch = c.pace.count
-	names, next, took, err := c.scan(ctx, cursor)
-	return names, next, c.pace.scanned(took - c.trip), err
-}
-
-// pause leaves the replica to others for as long as is owed, but not beyond the budget.
-func (c *liveCounter) pause(ctx context.Context, owed time.Duration) error {
-	return rest(ctx, min(max(owed, leastRest), max(time.Until(c.until), 0)))
-}
-
-func (c *liveCounter) dbsize(ctx context.Context) (int64, error) {
-	cmd := redis.NewCmd(ctx, "dbsize")
-	if err := c.simple(ctx, cmd); err != nil {
-		return 0, err
-	}
-	return cmd.Int64()
-}
-
-// sample measures some of a batch's keys, and returns the rest that is owed for it. A server that refuses ends the
-// sampling, not the count.
-func (c *liveCounter) sample(ctx context.Context, d *dbSize, names []string) (time.Duration, error) {
-	names = pick(names, min(sampleStep, sampleAll-c.out.Sampled))
-	if !c.measure || !d.wanted() || len(names) == 0 || time.Now().After(c.until) {
-		return 0, nil
-	}
-	if err := c.askRole(ctx); err != nil {
-		return 0, err
-	}
-	cmds := make([]redis.Cmder, 0, 2*len(names))
-	for _, name := range names {
-		cmds = append(cmds, redis.NewCmd(ctx, "pttl", name), redis.NewCmd(ctx, "memory", "usage", name))
-	}
-	ctx, cancel := c.bounded(ctx)
-	defer cancel()
-	start := time.Now()
-	if err := c.s.pipeline(ctx, cmds...); err != nil {
-		return 0, err
-	}
-	owed := c.pace.read(len(names), time.Since(start)-c.trip)
-	for i, name := range names {
-		c.take(d, len(name), cmds[2*i].(*redis.Cmd), cmds[2*i+1].(*redis.Cmd))
-	}
-	return owed, nil
-}
-
-// pick moves so many of the names, chosen at random, to the front and returns these.
-func pick(names []string, n int) []string {
-	n = max(min(n, len(names)), 0)
-	for i := range n {
-		j := i + rand.IntN(len(names)-i)
-		names[i], names[j] = names[j], names[i]
-	}
-	return names[:n]
-}
-
-// take counts one measured key in. left is -1 for one without a TTL, and what is not alive any more says nothing.
-func (c *liveCounter) take(d *dbSize, name int, pttl, usage *redis.Cmd) {
-	left, err := pttl.Int64()
-	size, err2 := usage.Int64()
-	if denied := errors.Join(err, err2); denied != nil {
-		c.measure = errors.Is(denied, redis.Nil) && c.measure // nil: the key is gone, which refuses nothing
-		return
-	}
-	if left == 0 || left < -1 {
-		return
-	}
-	c.out.Sampled++
-	d.add(c.sizes.engine, name, size, left > 0)
-}
-
-// weigh tells the bytes of the keys that were counted. The memory of the data set tells nothing while a database is unknown.
-func (c *liveCounter) weigh() {
-	for _, d := range c.sizes.dbs {
-		if d.volatile > 0 && !c.out.PerDB[d.index].Expired().Known {
-			c.sizes.dataset = policies.Opt[float64]{}
-		}
-	}
-	method := c.sizes.weigh()
-	if method == "" {
-		return
-	}
-	c.out.Method = method
-	for _, d := range c.sizes.dbs {
-		n, counted := c.out.PerDB[d.index]
-		if counted && n.Expired().Known {
-			n.Bytes = policies.Known(int64(d.bytes))
-			c.out.PerDB[d.index] = n
-		}
-	}
-	c.out.MeanSize = c.sizes.meanSize()
 }

@@ -30,8 +30,8 @@ type engine struct {
 	// A table is made smaller at this fill, by this factor at once; factor 0: to what the keys need.
 	shrinkAt float64
 	factor   float64
-	// Each command that was ever run keeps a latency histogram.
-	histograms bool
+	// What a replica without keys tells as its data set, and what each command that ever ran adds to that.
+	beside, histogram float64
 }
 
 // engineOf is the engine of the server's version, of the nearest older one that was measured where that is unknown.
@@ -40,14 +40,14 @@ type engine struct {
 // may be 32: 24 to 40 a key, 40 in the builds measured. 6.0 also tells strings and lists before rounding.
 func engineOf(s policies.Snapshot) engine {
 	line := s.Line().Or(policies.Line{})
-	redis := engine{entry: 40, expireEntry: 24, left: 32, leftPlain: 4, leftOff: 8, shareOff: 0.06, shrinkAt: 0.1, histograms: true}
+	redis := engine{entry: 40, expireEntry: 24, left: 32, leftPlain: 4, leftOff: 8, shareOff: 0.06, shrinkAt: 0.1, histogram: histogramBytes}
 	switch {
 	case s.Product == "valkey" && line.Compare(policies.Line{Major: 9}) >= 0:
-		return engine{entry: 16, left: 5, leftPlain: 3, leftOff: 4, shareOff: 0.02, wide: true, shrinkAt: 0.13, factor: 4, histograms: true}
+		return engine{entry: 16, left: 5, leftPlain: 3, leftOff: 4, shareOff: 0.02, wide: true, shrinkAt: 0.13, factor: 4, histogram: histogramBytes}
 	case s.Product == "valkey" && line.Compare(policies.Line{Major: 8, Minor: 1}) >= 0:
-		return engine{entry: 16, left: 2, leftOff: 6, shareOff: 0.03, name: true, wide: true, shrinkAt: 0.13, factor: 4, histograms: true}
+		return engine{entry: 16, left: 2, leftOff: 6, shareOff: 0.03, name: true, wide: true, shrinkAt: 0.13, factor: 4, histogram: histogramBytes}
 	case s.Product != "valkey" && line.Major < 7:
-		redis.left, redis.leftPlain, redis.share, redis.leftOff, redis.histograms = 40, 8, 0.06, 10, false
+		redis.left, redis.leftPlain, redis.share, redis.leftOff, redis.beside, redis.histogram = 40, 8, 0.06, 10, 56<<10, 0
 	case s.Product != "valkey" && line.Major >= 8:
 		redis.shrinkAt, redis.factor = 0.125, 8
 	}
@@ -90,9 +90,9 @@ func (e engine) off(cost float64) float64 { return e.leftOff + e.shareOff*cost }
 // slots is the number of slots or buckets of a table of n keys: by the bytes that MEMORY STATS tells of it, or as many as they need
 // where those are unknown or make no sense. A table under way to another size is told with both; the larger one counts.
 func (e engine) slots(n int64, told policies.Opt[float64], entry float64) float64 {
-	keys, width := float64(max(n, 1)), 8.0
+	keys, width := float64(max(n, 1)), e.width()
 	if e.wide {
-		keys, width = keys/5.4, 64 // filled to 77 % at most
+		keys /= 5.4 // filled to 77 % at most
 	}
 	if buckets := told.V - float64(n)*entry; told.Known && buckets >= width*keys/2 {
 		return math.Exp2(math.Floor(math.Log2(buckets / width)))
@@ -100,11 +100,28 @@ func (e engine) slots(n int64, told policies.Opt[float64], entry float64) float6
 	return math.Exp2(math.Ceil(math.Log2(keys)))
 }
 
+// entries is what a table holds beside its slots: on Valkey also the buckets that hang on full ones, which go with their keys.
+func (e engine) entries(n int64, told policies.Opt[float64], entry float64) float64 {
+	least := float64(n) * entry
+	if !told.Known {
+		return least
+	}
+	return max(told.V-e.width()*e.slots(n, told, entry), least)
+}
+
+// width is the bytes of a slot or bucket.
+func (e engine) width() float64 {
+	if e.wide {
+		return 64
+	}
+	return 8
+}
+
 // shrunk is what a table gives back, some time after the deletion, when so many of its keys are left. One still filled to a tenth stays.
 func (e engine) shrunk(slots float64, left int64) float64 {
-	width, keys := 8.0, 1.0
+	keys := 1.0
 	if e.wide {
-		width, keys = 64, 7
+		keys = 7
 	}
 	small := slots
 	for small > 4/keys && float64(left) < e.shrinkAt*small*keys {
@@ -114,7 +131,7 @@ func (e engine) shrunk(slots float64, left int64) float64 {
 		}
 		small /= e.factor
 	}
-	return width * max(slots-small, 0)
+	return e.width() * max(slots-small, 0)
 }
 
 // A stratum is the sampled live keys of one kind, by what they hold.
@@ -153,6 +170,7 @@ type dbSize struct {
 	cost, plainCost float64 // of an expired or live key with a TTL, and of one without
 	var1, var2      float64 // their variances
 	alike           bool    // cost is that of live keys with a TTL of this database
+	all             bool    // every live key was measured
 	bytes           float64
 }
 
@@ -190,27 +208,22 @@ type sizes struct {
 	engine
 	dbs     []*dbSize
 	dataset policies.Opt[float64] // dataset.bytes of MEMORY STATS
-	beside  float64               // what of it is no key
+	raised  float64               // by how much the memory of the data set raised the bytes above the guess
 }
 
 // besideOff is how far the memory beside the keys may be off.
 const besideOff = 64 << 10
 
-// histogramBytes is what the latencies of a command take, once it has run; besideBytes is what else an empty replica holds in its
-// data set (40 to 75 kB).
-const (
-	histogramBytes = 24688
-	besideBytes    = 48 << 10
-)
+// histogramBytes is what the latencies of a command take, from 7.0 on, once it has run. What else a replica without keys tells as its
+// data set was -45 to 55 kB there, and 40 to 75 kB on 6.0.
+const histogramBytes = 24688
 
 // newSizes reads the databases off INFO, those with keys with a TTL first.
 func newSizes(in info) sizes {
 	var s policies.Snapshot
 	in.server(&s)
-	z := sizes{engine: engineOf(s), beside: besideBytes}
-	if z.histograms {
-		z.beside += histogramBytes * float64(in.commandsRun())
-	}
+	z := sizes{engine: engineOf(s)}
+	z.beside += z.histogram * float64(in.commandsRun())
 	for _, db := range in.keyspace() {
 		z.dbs = append(z.dbs, &dbSize{index: db.Index, keys: db.Keys, volatile: db.Expires})
 	}
@@ -268,53 +281,56 @@ func (z *sizes) meanSize() policies.Opt[float64] {
 	}
 }
 
-// data is what the keys hold, the buckets of the tables left out. Unknown where MEMORY STATS is.
+// data is what the keys hold with their entries in the tables, of which only the slots are left out. Unknown where MEMORY STATS is.
 func (z *sizes) data() policies.Opt[float64] {
 	if !z.dataset.Known {
 		return policies.Opt[float64]{}
 	}
 	sum := z.dataset.V - z.beside
 	for _, d := range z.dbs {
-		sum += float64(d.keys)*z.entry + float64(d.volatile)*z.expireEntry
+		sum += z.entries(d.keys, d.mainTable, z.entry) + z.entries(d.volatile, d.expiresTable, z.expireEntry)
 	}
 	return policies.Known(max(sum, 0))
 }
 
 // weigh fills in the bytes of each database's expired keys and says how, for a person. "" when nothing tells.
-func (z *sizes) weigh() string {
-	sampled := z.fillCosts()
-	data := z.data()
-	var method string
+func (z *sizes) weigh() (method string) {
+	sampled, data := z.fillCosts(), z.data()
+	z.raised = 0
 	switch {
-	case sampled > 0 && data.Known:
-		method = fmt.Sprintf("bytes by %d live keys and the memory of the data set", sampled)
-		for _, d := range z.dbs {
-			d.bytes = float64(d.expired) * d.cost
-		}
-		if more := z.settle(data.V); more > 1<<20 {
-			method += fmt.Sprintf(", %.0f MiB of it because no sampled key holds them", more/(1<<20))
-		}
-	case sampled > 0:
+	case sampled == 0 && !data.Known:
+		return ""
+	case sampled == 0:
+		method = z.spread(data.V)
+	default:
 		method = fmt.Sprintf("bytes by %d live keys", sampled)
 		for _, d := range z.dbs {
 			d.bytes = float64(d.expired) * d.cost
 		}
-	case data.Known:
-		method = "bytes by an even share of the memory of the data set"
-		if z.sum(func(d *dbSize) float64 { return d.live() }) == 0 {
-			method = "bytes by the memory of the data set, where no key is alive"
+		if data.Known {
+			z.raised = z.settle(data.V)
+			method += " and the memory of the data set"
 		}
-		keys := z.sum(func(d *dbSize) float64 { return float64(d.keys) })
-		for _, d := range z.dbs {
-			d.bytes = data.V * float64(d.expired) / max(keys, 1)
+		if z.raised > 1<<20 && slices.ContainsFunc(z.dbs, func(d *dbSize) bool { return !d.all && d.live() > 0 }) {
+			method += fmt.Sprintf(", %.0f MiB of it because no live key that was looked at holds them", z.raised/(1<<20))
 		}
-	default:
-		return ""
 	}
 	for _, d := range z.dbs {
 		d.bytes += z.tables(d)
 	}
 	return method
+}
+
+// spread gives each key the same part of the memory of the data set.
+func (z *sizes) spread(data float64) (method string) {
+	keys := z.sum(func(d *dbSize) float64 { return float64(d.keys) })
+	for _, d := range z.dbs {
+		d.bytes = data * float64(d.expired) / max(keys, 1)
+	}
+	if z.sum((*dbSize).live) == 0 {
+		return "bytes by the memory of the data set, where no key is alive"
+	}
+	return "bytes by an even share of the memory of the data set"
 }
 
 // tables is what the tables of a database give back.

@@ -145,7 +145,7 @@ func (a *app) printOnePlan(p policies.Plan) {
 	}
 }
 
-// printMemory shows where the memory is, the largest part first, and what would help.
+// printMemory shows where the memory is, the largest part first and without what rounds to nothing, and what would help.
 func (a *app) printMemory(r policies.MemoryReport) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(a.stdout, "             %-7s %s\n", name, printable(fmt.Sprintf(format, args...)))
@@ -157,7 +157,7 @@ func (a *app) printMemory(r policies.MemoryReport) {
 		switch {
 		case !p.Bytes.Known:
 			line("", "%8s MiB  %6s    %s%s", "?", "", p.Part, inBrackets(p.Note))
-		case p.Bytes.V != 0:
+		case p.Share.V >= 0.0005:
 			line("", "%8s MiB  %6.1f %%  %s%s", mebibytes(p.Bytes.V), p.Share.V*100, p.Part, inBrackets(aboutText(p)))
 		}
 	}

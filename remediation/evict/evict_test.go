@@ -67,6 +67,8 @@ func (f *fake) ScanNames(context.Context, uint64, int64) ([]probe.KeyName, uint6
 }
 
 func (f *fake) TTLs(_ context.Context, names []probe.KeyName) (out []int64, err error) {
+	defer time.Sleep(7 * time.Millisecond) // the answer is on its way
+	time.Sleep(3 * time.Millisecond)
 	for _, n := range names {
 		out = append(out, f.pttl(n))
 	}

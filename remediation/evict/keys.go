@@ -59,12 +59,12 @@ func (r *run) walk(ctx context.Context, db int, near *probe.Nearest) error {
 		}
 		r.count = Next(r.count, mostCount, took, r.Pace.CallP99)
 		for keys := range slices.Chunk(near.Wanted(db, names), mostBatch) {
-			ttls, at, err := r.ttls(ctx, keys)
+			ttls, err := r.ttls(ctx, keys)
 			if err != nil {
 				return err
 			}
 			for i, k := range keys {
-				near.Take(k, ttls[i], at)
+				near.Take(k, ttls.of[i], ttls.told)
 			}
 		}
 		if cursor == 0 {
@@ -81,18 +81,25 @@ func namesOf(keys []probe.NearKey) []probe.KeyName {
 	return names
 }
 
-// ttls reads the TTL of keys of the selected DB, and when.
-func (r *run) ttls(ctx context.Context, keys []probe.NearKey) (ttls []int64, at time.Time, err error) {
+// ttls are the TTLs of some keys, read at some moment between two of our clock.
+type ttls struct {
+	asked, told time.Time
+	of          []int64 // milliseconds
+}
+
+// ttls reads those of keys of the selected DB.
+func (r *run) ttls(ctx context.Context, keys []probe.NearKey) (t ttls, err error) {
 	_, err = r.call(ctx, func() (err error) {
 		r.r.Reads++
-		ttls, err = r.Conn.TTLs(ctx, namesOf(keys))
-		at = time.Now()
+		t.asked = time.Now()
+		t.of, err = r.Conn.TTLs(ctx, namesOf(keys))
+		t.told = time.Now()
 		return err
 	})
-	if err == nil && len(ttls) != len(keys) {
-		err = fmt.Errorf("PTTL: %d answers for %d keys", len(ttls), len(keys))
+	if err == nil && len(t.of) != len(keys) {
+		err = fmt.Errorf("PTTL: %d answers for %d keys", len(t.of), len(keys))
 	}
-	return ttls, at, err
+	return t, err
 }
 
 // read asks the master for TTL and size of every key in the queue. What counts is the master's word: a replica may lag, and has a clock
@@ -118,16 +125,16 @@ func (r *run) readBatch(ctx context.Context, keys []probe.NearKey, own bool) (ke
 	if err := r.use(ctx, keys[0].DB); err != nil {
 		return nil, err
 	}
-	ttls, at, err := r.ttls(ctx, keys)
+	ttls, err := r.ttls(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	for i, k := range keys {
-		if fate := Judge(k, ttls[i], at, r.Policy.Horizon, own); fate != Deleted {
+		if fate := Judge(k, ttls.of[i], ttls.asked, r.Policy.Horizon, own); fate != Deleted {
 			r.skip(fate)
 			continue
 		}
-		kept = append(kept, k.Timed(ttls[i], at))
+		kept = append(kept, k.Timed(ttls.of[i], ttls.told))
 	}
 	if len(kept) == 0 {
 		return nil, nil
@@ -155,7 +162,8 @@ func (r *run) readBatch(ctx context.Context, keys []probe.NearKey, own bool) (ke
 	}), nil
 }
 
-// Judge says what a PTTL makes of a key: Deleted is that it may go. own: the expiry that it is compared with was read on the same server.
+// Judge says what a PTTL, asked for at a time, makes of a key: Deleted is that it may go. own: the expiry that it is compared with was
+// read on the same server.
 func Judge(k probe.NearKey, pttl int64, at time.Time, horizon time.Duration, own bool) Fate {
 	left := time.Duration(pttl) * time.Millisecond
 	switch {
@@ -169,8 +177,8 @@ func Judge(k probe.NearKey, pttl int64, at time.Time, horizon time.Duration, own
 	return Deleted
 }
 
-// Most is the longest TTL that the key can have at a time, if nobody has raised it since it was read. Two clocks that run at a slightly
-// different rate are borne with.
+// Most is the longest TTL that the key can have at a time or later, if nobody has raised it since it was read. Two clocks that run at a
+// slightly different rate are borne with.
 func Most(k probe.NearKey, at time.Time, horizon time.Duration) time.Duration {
 	const rate = 1000 // a clock that is being set right runs wrong by half a thousandth
 	return min(horizon, k.Expires.Sub(at)+at.Sub(k.Read)/rate+time.Millisecond)
@@ -206,7 +214,7 @@ func (r *run) deleteAll(ctx context.Context) error {
 		if err := r.check(ctx); err != nil {
 			return err
 		}
-		if r.counted-2*r.freed <= r.Target { // keys may free more than MEMORY USAGE says: look before going on
+		if r.counted-2*r.freed <= r.Target { // perhaps enough is free: look before going on
 			if err := r.settle(ctx); err != nil {
 				return err
 			}
@@ -242,10 +250,11 @@ func (r *run) settle(ctx context.Context) error {
 	}
 }
 
-// window takes the next keys off the queue: no more than a step, than the policy allows, and than have to go.
+// window takes the next keys off the queue: no more than a step, than the policy allows, and than have to go if they free twice as much
+// as MEMORY USAGE says.
 func (r *run) window() (keys []probe.NearKey, err error) {
 	var bytes int64
-	need, room := r.counted-r.freed-r.Target, r.Policy.MaxMB<<20-r.r.Bytes
+	need, room := (r.counted-r.Target)/2-r.freed, r.Policy.MaxMB<<20-r.r.Bytes
 	for len(r.queue) > 0 && len(keys) < r.batch && (len(keys) == 0 || bytes < need) {
 		if r.r.Keys+int64(len(keys)) >= r.Policy.MaxKeys {
 			break
@@ -264,7 +273,7 @@ func (r *run) window() (keys []probe.NearKey, err error) {
 	case r.r.Keys >= r.Policy.MaxKeys:
 		r.r.Skipped.Capped += int64(len(r.queue))
 		return nil, r.end(StopCapped, "remediation.evict-near-expiry.max_keys of %d is reached", r.Policy.MaxKeys)
-	case r.r.Skipped.Capped > 0 && r.r.Found > r.r.Keys:
+	case r.r.Skipped.Capped > 0:
 		return nil, r.end(StopCapped, "remediation.evict-near-expiry.max_mb of %d MiB is reached, or max_keys of %d", r.Policy.MaxMB, r.Policy.MaxKeys)
 	}
 	return nil, r.end(StopDone, "every key that qualified was tried")
