@@ -30,7 +30,11 @@ func (m *Machine) listClients(ctx context.Context, node string) (clients []polic
 	defer cancel()
 	n, _ := m.in.Node(node)
 	for {
+		taken := err
 		clients, own, err = m.listOnce(ctx, n)
+		if err != nil && taken != nil && ctx.Err() != nil {
+			return nil, own, taken // the time was over before a slot was free
+		}
 		if !noSlot(err) || wait(ctx, 100*time.Millisecond) != nil {
 			return clients, own, err
 		}
@@ -109,6 +113,7 @@ type killing struct {
 
 	first   policies.Victims // of the first list
 	listed  time.Time        // when the newest list was asked for
+	rest    time.Duration    // between two whole lists
 	spared  map[policies.Spared]int
 	stopped []policies.Ruling
 	stop    killStop
@@ -131,7 +136,7 @@ const (
 	stopError     killStop = "error"
 )
 
-// A list is believed for so many kills, and for so long. Before each kill the one client is asked for once more where the server can.
+// A list is believed for so many kills, and for so long. Before each kill its client is asked for once more.
 const (
 	killsPerList = 20
 	listFor      = time.Second
@@ -220,25 +225,42 @@ func (k *killing) batch(ctx context.Context, rules policies.KillRules, victims [
 	return nil
 }
 
-// still asks for the one client right before its kill, and reports whether it is the same and may still be closed. 6.0 lists no single
-// client: there its list is at most listFor old.
+// still asks for the client right before its kill, and reports whether it is the same and may still be closed.
 func (k *killing) still(ctx context.Context, rules policies.KillRules, v policies.Client) (bool, error) {
-	if !listsOne(k.before) {
-		return true, nil
-	}
-	now, err := k.c.ClientList(ctx, v.ID)
+	now, err := k.ask(ctx, v.ID)
 	if err != nil {
 		return false, err
 	}
-	if len(now) != 1 || now[0].ID != v.ID || now[0].Addr != v.Addr {
+	if now.ID != v.ID || now.Addr != v.Addr {
 		k.gone++
 		return false, nil
 	}
-	if s := rules.Spare(now[0]); s != "" {
+	if s := rules.Spare(now); s != "" {
 		k.spared[s]++
 		return false, nil
 	}
 	return true, nil
+}
+
+// restsPerList is how many times the duration of a whole list the server is left in peace before the next one.
+const restsPerList = 3
+
+// ask is what the server shows of a client now; the zero Client: nothing. 6.0 lists no single client, so that the whole list is read, at a
+// quarter of the time.
+func (k *killing) ask(ctx context.Context, id int64) (policies.Client, error) {
+	var ids []int64
+	if listsOne(k.before) {
+		ids = append(ids, id)
+	} else if err := wait(ctx, k.rest); err != nil {
+		return policies.Client{}, err
+	}
+	start := time.Now()
+	all, err := k.c.ClientList(ctx, ids...)
+	k.rest = restsPerList * time.Since(start)
+	if i := slices.IndexFunc(all, func(c policies.Client) bool { return c.ID == id }); i >= 0 {
+		return all[i], err
+	}
+	return policies.Client{}, err
 }
 
 // listsOne reports whether the server knows CLIENT LIST ID, which came with 6.2.

@@ -161,7 +161,7 @@ func TestWhatIsNotPurged(t *testing.T) {
 			check := untouched(t, s)
 			r.alarm(prod1, fragmentation)
 			rec := r.record(prod1, fragmentation, policies.OutcomeDenied)
-			if c.by == "" && (rec.Action != "" || len(rec.Planned) > 0) || c.by != "" && !slices.Equal(rec.DeniedBy, []policies.Guard{c.by}) || !strings.Contains(fmt.Sprint(rec.Guards, rec.Error), c.reason) {
+			if c.by == "" && (rec.Action != "" || len(rec.Planned) > 0) || c.by != "" && !slices.Contains(rec.DeniedBy, c.by) || !strings.Contains(fmt.Sprint(rec.Guards, rec.Error), c.reason) {
 				t.Errorf("record %+v, want denied by %q: %s", rec, c.by, c.reason)
 			}
 			rounds(t, s, 2)

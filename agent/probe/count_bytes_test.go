@@ -192,6 +192,7 @@ func expiredKeys(c *redis.Client) int64 {
 // fill gives the pair the keys of a case, and returns the databases that hold some.
 func (p countPair) fill(t *testing.T, sets []keySet, resync bool) (dbs []int) {
 	t.Helper()
+	must(t, p.r, "client", "kill", "type", "master") // what it held for the case before
 	must(t, p.m, "debug", "set-active-expire", "0")
 	must(t, p.m, "flushall")
 	must(t, p.m, "config", "set", "repl-backlog-size", "16kb")

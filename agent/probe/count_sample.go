@@ -57,7 +57,7 @@ func (c *counter) stroll(ctx context.Context, d *dbSize, until time.Time) error 
 // survey measures all live keys, where the time is enough for that, when the expired keys were told to hold more than the live ones
 // like them: it may as well be a few large live keys that no sample met.
 func (c *counter) survey(ctx context.Context) error {
-	if !c.measure || c.sizes.raised <= c.sizes.sum(func(d *dbSize) float64 { return d.bytes })/10 {
+	if !c.measure || c.sizes.own <= c.sizes.sum(func(d *dbSize) float64 { return d.bytes })/10 {
 		return nil
 	}
 	live := int(c.sizes.sum((*dbSize).live))

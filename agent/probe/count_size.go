@@ -32,6 +32,8 @@ type engine struct {
 	factor   float64
 	// What a replica without keys tells as its data set, and what each command that ever ran adds to that.
 	beside, histogram float64
+	// A replica keeps the room that large commands of its master took, up to 4 MB, and tells of none of it.
+	room bool
 }
 
 // engineOf is the engine of the server's version, of the nearest older one that was measured where that is unknown.
@@ -47,7 +49,8 @@ func engineOf(s policies.Snapshot) engine {
 	case s.Product == "valkey" && line.Compare(policies.Line{Major: 8, Minor: 1}) >= 0:
 		return engine{entry: 16, left: 2, leftOff: 6, shareOff: 0.03, name: true, wide: true, shrinkAt: 0.13, factor: 4, histogram: histogramBytes}
 	case s.Product != "valkey" && line.Major < 7:
-		redis.left, redis.leftPlain, redis.share, redis.leftOff, redis.beside, redis.histogram = 40, 8, 0.06, 10, 56<<10, 0
+		redis.left, redis.leftPlain, redis.share, redis.leftOff = 40, 8, 0.06, 10
+		redis.beside, redis.histogram, redis.room = 56<<10, 0, true
 	case s.Product != "valkey" && line.Major >= 8:
 		redis.shrinkAt, redis.factor = 0.125, 8
 	}
@@ -166,6 +169,7 @@ type dbSize struct {
 	keys, volatile, expired int64
 	mainTable, expiresTable policies.Opt[float64] // MEMORY STATS, the entries included
 	withTTL, plain          stratum
+	largest                 float64 // of the sampled keys
 
 	cost, plainCost float64 // of an expired or live key with a TTL, and of one without
 	var1, var2      float64 // their variances
@@ -176,7 +180,9 @@ type dbSize struct {
 
 // add takes one live key that was measured.
 func (d *dbSize) add(e engine, name int, usage int64, volatile bool) {
-	if cost := e.cost(name, usage, volatile); volatile {
+	cost := e.cost(name, usage, volatile)
+	d.largest = max(d.largest, cost)
+	if volatile {
 		d.withTTL.add(cost)
 	} else {
 		d.plain.add(cost)
@@ -208,11 +214,19 @@ type sizes struct {
 	engine
 	dbs     []*dbSize
 	dataset policies.Opt[float64] // dataset.bytes of MEMORY STATS
-	raised  float64               // by how much the memory of the data set raised the bytes above the guess
+	own     float64               // what the memory of the data set adds to the guess for the expired keys alone
 }
 
 // besideOff is how far the memory beside the keys may be off.
-const besideOff = 64 << 10
+func (z *sizes) besideOff() float64 {
+	off := float64(64 << 10)
+	if z.room {
+		for _, d := range z.dbs {
+			off = max(off, min(2*d.largest, 4<<20))
+		}
+	}
+	return off
+}
 
 // histogramBytes is what the latencies of a command take, from 7.0 on, once it has run. What else a replica without keys tells as its
 // data set was -45 to 55 kB there, and 40 to 75 kB on 6.0.
@@ -296,7 +310,7 @@ func (z *sizes) data() policies.Opt[float64] {
 // weigh fills in the bytes of each database's expired keys and says how, for a person. "" when nothing tells.
 func (z *sizes) weigh() (method string) {
 	sampled, data := z.fillCosts(), z.data()
-	z.raised = 0
+	z.own = 0
 	switch {
 	case sampled == 0 && !data.Known:
 		return ""
@@ -308,11 +322,11 @@ func (z *sizes) weigh() (method string) {
 			d.bytes = float64(d.expired) * d.cost
 		}
 		if data.Known {
-			z.raised = z.settle(data.V)
+			z.own = z.settle(data.V)
 			method += " and the memory of the data set"
 		}
-		if z.raised > 1<<20 && slices.ContainsFunc(z.dbs, func(d *dbSize) bool { return !d.all && d.live() > 0 }) {
-			method += fmt.Sprintf(", %.0f MiB of it because no live key that was looked at holds them", z.raised/(1<<20))
+		if z.own > 1<<20 && slices.ContainsFunc(z.dbs, func(d *dbSize) bool { return !d.all && d.live() > 0 }) {
+			method += fmt.Sprintf(", %.0f MiB of it because no live key that was looked at holds them", z.own/(1<<20))
 		}
 	}
 	for _, d := range z.dbs {
@@ -386,7 +400,7 @@ func (z *sizes) fillCosts() (sampled int) {
 
 // settle brings the guess that expired keys are like the live ones together with the memory of the data set. What this guess leaves
 // over or lacks is shared out: as far as the sampling and what MEMORY USAGE leaves out may explain it, over all keys by their part
-// in that doubt; what is beyond it is the expired keys' own. It returns by how much that raised them above the guess.
+// in that doubt; what is beyond it is the expired keys' own, and returned.
 func (z *sizes) settle(data float64) float64 {
 	var told, shared, single, weight float64
 	for _, d := range z.dbs {
@@ -400,19 +414,15 @@ func (z *sizes) settle(data float64) float64 {
 		return 0
 	}
 	over := data - told
-	doubt := shared*shared + single + besideOff*besideOff
+	doubt := shared*shared + single + z.besideOff()*z.besideOff()
 	own := max(0, 1-doubt/max(over*over, 1))
-	var raised float64
 	for _, d := range z.dbs {
 		x := float64(d.expired)
 		part := (x*z.off(d.cost)*shared + d.doubtOfExpired()) / doubt
-		add := over * (own*d.weight()/weight + (1-own)*part)
-		least := x * min(d.cost, leastKey)
-		add = max(add, least-d.bytes)
-		d.bytes += add
-		raised += add
+		d.bytes += over * (own*d.weight()/weight + (1-own)*part)
+		d.bytes = max(d.bytes, x*min(d.cost, leastKey))
 	}
-	return raised
+	return over * own
 }
 
 // leastKey is less than any key with a TTL holds.

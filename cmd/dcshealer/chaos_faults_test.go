@@ -93,6 +93,15 @@ func (f *chaosFleet) plugIn(t *testing.T, name string) {
 // cut drops all packets between two nodes that everyone else goes on reaching, until the returned function is called.
 func (f *chaosFleet) cut(t *testing.T, name, peer string) (mend func()) {
 	t.Helper()
+	side := f.beside(t, name)
+	ip := f.ip(peer).String()
+	chaosShell(t, side, "iptables -A INPUT -s "+ip+" -j DROP; iptables -A OUTPUT -d "+ip+" -j DROP")
+	return func() { chaosShell(t, side, "iptables -F") }
+}
+
+// beside starts the net tools in the network namespace of a node.
+func (f *chaosFleet) beside(t *testing.T, name string) *tc.DockerContainer {
+	t.Helper()
 	f.needNetTools(t)
 	side, err := tc.Run(t.Context(), chaosNetTools, tc.WithCmd("sleep", "3600"), tc.WithLabels(chaosLabels),
 		tc.WithHostConfigModifier(func(hc *container.HostConfig) {
@@ -103,9 +112,7 @@ func (f *chaosFleet) cut(t *testing.T, name, peer string) (mend func()) {
 	if err != nil {
 		t.Fatalf("start the net tools beside %s: %v", name, err)
 	}
-	ip := f.ip(peer).String()
-	chaosShell(t, side, "iptables -A INPUT -s "+ip+" -j DROP; iptables -A OUTPUT -d "+ip+" -j DROP")
-	return func() { chaosShell(t, side, "iptables -F") }
+	return side
 }
 
 // needNetTools skips where the image is missing and nobody promised it: no registry has it.

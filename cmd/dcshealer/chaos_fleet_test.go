@@ -35,28 +35,33 @@ var chaosHosts = map[string]byte{chaosMaster: 10, chaosReplica: 11, chaosOther: 
 
 // chaosFleet is one fleet on a network of its own, with the operator that watches it.
 type chaosFleet struct {
-	lab    *chaosLab
-	live   bool
-	nw     *tc.DockerNetwork
-	subnet netip.Prefix
-	nodes  map[string]*chaosNode // the bus and a stranger included
-	op     *chaosOperatorBox
-	wrote  map[string][]string // by node: what the operator has to have sent besides reads
+	lab      *chaosLab
+	scenario chaosScenario
+	live     bool
+	nw       *tc.DockerNetwork
+	subnet   netip.Prefix
+	nodes    map[string]*chaosNode // the bus and a stranger included
+	op       *chaosOperatorBox
+	files    map[string]string   // of every server's container, by path
+	wrote    map[string][]string // by node: what the operator has to have sent besides reads
 }
 
 // newFleet starts servers and operator and returns when all is well: replicas in step, the operator idle.
-func (l *chaosLab) newFleet(t *testing.T, alone, live bool) *chaosFleet {
+func (l *chaosLab) newFleet(t *testing.T, s chaosScenario, live bool) *chaosFleet {
 	t.Helper()
-	f := &chaosFleet{lab: l, live: live, nodes: map[string]*chaosNode{}, wrote: map[string][]string{}}
+	f := &chaosFleet{lab: l, scenario: s, live: live, nodes: map[string]*chaosNode{}, wrote: map[string][]string{}}
 	f.makeNetwork(t)
+	if s.files != nil {
+		f.files = s.files(t)
+	}
 	servers := map[string][]string{chaosMaster: nil, chaosBus: nil}
-	if !alone {
+	if !s.alone {
 		follow := []string{"--replicaof", chaosMaster, "6379"}
 		servers[chaosReplica], servers[chaosOther] = follow, follow
 	}
 	f.startServers(t, servers)
-	f.fill(t, alone)
-	f.startOperator(t, alone)
+	f.fill(t, s.alone)
+	f.startOperator(t)
 	return f
 }
 
@@ -136,8 +141,8 @@ var chaosServer = []string{"redis-server", "--save", "", "--repl-diskless-sync",
 	"--repl-timeout", "5", "--repl-ping-replica-period", "1", "--slowlog-log-slower-than", "0", "--slowlog-max-len", "100000"}
 
 func (f *chaosFleet) startServer(t *testing.T, name string, args []string) (*chaosNode, error) {
-	cmd := slices.Concat(chaosServer, f.lab.debug, args)
-	c, err := tc.Run(t.Context(), f.lab.image, f.options(name, tc.WithCmd(cmd...), tc.WithExposedPorts(chaosPort),
+	cmd := slices.Concat(chaosServer, f.lab.debug, args, f.scenario.args[name])
+	c, err := tc.Run(t.Context(), f.lab.image, f.options(name, tc.WithCmd(cmd...), tc.WithExposedPorts(chaosPort), f.storage(name),
 		tc.WithHostConfigModifier(func(hc *container.HostConfig) {
 			// Without an address the port would be published on every interface.
 			hc.PortBindings = mobynet.PortMap{mobynet.MustParsePort(chaosPort): {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
@@ -148,6 +153,19 @@ func (f *chaosFleet) startServer(t *testing.T, name string, args []string) (*cha
 		return nil, err
 	}
 	return newChaosNode(t, name, c), nil
+}
+
+// storage puts a server's files where it wants them, and bounds its disk where the scenario does.
+func (f *chaosFleet) storage(name string) tc.CustomizeRequestOption {
+	return func(req *tc.GenericContainerRequest) error {
+		for path, content := range f.files {
+			req.Files = append(req.Files, tc.ContainerFile{Reader: strings.NewReader(content), ContainerFilePath: path, FileMode: 0o644})
+		}
+		if size := f.scenario.disk[name]; size != "" {
+			req.Tmpfs = map[string]string{"/data": "rw,mode=1777,size=" + size}
+		}
+		return nil
+	}
 }
 
 // fill gives the instance its data and waits until the replicas have it.

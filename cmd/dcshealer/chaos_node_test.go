@@ -55,7 +55,7 @@ type chaosNode struct {
 func newChaosNode(t *testing.T, name string, c *tc.DockerContainer) *chaosNode {
 	n := &chaosNode{name: name, c: c}
 	n.db = redis.NewClient(&redis.Options{
-		Addr: name, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true, PoolSize: 2,
+		Addr: name, Password: chaosPassword, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true, PoolSize: 2,
 		DialerRetries: 1, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		Dialer: func(ctx context.Context, nw, _ string) (net.Conn, error) {
@@ -163,5 +163,8 @@ var chaosReads = []string{"info", "role", "dbsize", "ping", "hello", "auth", "se
 
 func chaosReadOnly(args []string) bool {
 	name := strings.ToLower(args[0])
+	if name == "acl" { // LOG takes a number or RESET
+		return len(args) == 3 && strings.EqualFold(args[1], "log") && !strings.EqualFold(args[2], "reset")
+	}
 	return slices.Contains(chaosReads, name) || len(args) > 1 && slices.Contains(chaosReads, name+" "+strings.ToLower(args[1]))
 }

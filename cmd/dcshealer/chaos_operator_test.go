@@ -26,10 +26,10 @@ agent: {interval: 500ms, timeout: 2s, repeat: 10s}
 instances:
   - name: dcs-chaos
     live: [%s]
-    nodes:
+%s    nodes:
 %s
 policies:
-  default:
+%s  default:
     thresholds:
       slowlog: {warning: 1000000}
     remediation:
@@ -37,19 +37,38 @@ policies:
       reclaim-expired: {target: 80%%, call_p99: 1us, duty: 5%%, abort_call: 30s, cooldown: 1s}
 `
 
-func (f *chaosFleet) config(alone bool) string {
-	nodes := []string{"      - {name: master, address: master:6379, role: master}"}
-	if !alone {
-		for _, name := range []string{chaosReplica, chaosOther} {
-			nodes = append(nodes, fmt.Sprintf("      - {name: %[1]s, address: %[1]s:6379, role: replica}", name))
-		}
+func (f *chaosFleet) config() string {
+	nodes := []string{f.configNode(chaosMaster, "master")}
+	if !f.scenario.alone {
+		nodes = append(nodes, f.configNode(chaosReplica, "replica"), f.configNode(chaosOther, "replica"))
 	}
 	live := ""
 	if f.live {
 		live = "reattach-replica, reclaim-expired"
 	}
-	return fmt.Sprintf(chaosConfig, live, strings.Join(nodes, "\n"))
+	return fmt.Sprintf(chaosConfig, live, chaosIndent(4, f.scenario.config), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
 }
+
+func (f *chaosFleet) configNode(name, role string) string {
+	peer := ""
+	if p := f.scenario.peers[name]; p != "" {
+		peer = ", peer_address: " + p
+	}
+	return fmt.Sprintf("      - {name: %[1]s, address: %[1]s:6379, role: %[2]s%[3]s}", name, role, peer)
+}
+
+// chaosIndent is text as a block that stands n columns in.
+func chaosIndent(n int, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", n) + strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+// chaosPassword is what a scenario's servers may ask for; its config names it as password_env: CHAOS_PASSWORD. A server that asks
+// for none takes it all the same.
+const chaosPassword = "correct-horse"
 
 // chaosOperatorBox is the operator's container. What it thinks is asked with its own commands, run beside it.
 type chaosOperatorBox struct {
@@ -58,10 +77,11 @@ type chaosOperatorBox struct {
 }
 
 // startOperator starts it and waits until it runs, sees the nodes and has nothing to do.
-func (f *chaosFleet) startOperator(t *testing.T, alone bool) {
+func (f *chaosFleet) startOperator(t *testing.T) {
 	t.Helper()
 	c, err := tc.Run(t.Context(), f.lab.operator, f.options(chaosOperator, tc.WithCmd("run", "-c", "/dcshealer.yaml"),
-		tc.WithFiles(tc.ContainerFile{Reader: strings.NewReader(f.config(alone)), ContainerFilePath: "/dcshealer.yaml", FileMode: 0o644}))...)
+		tc.WithEnv(map[string]string{"CHAOS_PASSWORD": chaosPassword}),
+		tc.WithFiles(tc.ContainerFile{Reader: strings.NewReader(f.config()), ContainerFilePath: "/dcshealer.yaml", FileMode: 0o644}))...)
 	tc.CleanupContainer(t, c, tc.StopTimeout(0))
 	if err != nil {
 		t.Fatalf("start the operator: %v", err)

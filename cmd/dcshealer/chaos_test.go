@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"testing"
 )
@@ -8,9 +9,15 @@ import (
 // A chaosScenario breaks a real fleet in containers and says what has to come of it. It runs twice, each time on a fleet of
 // its own: live, where the fault is repaired or refused, and as its dry-run twin, where nothing may change.
 type chaosScenario struct {
-	name  string
-	alone bool // a master without replicas
-	run   func(t *testing.T, f *chaosFleet)
+	name   string
+	alone  bool                                 // a master without replicas
+	args   map[string][]string                  // more arguments of the servers, by node
+	files  func(t *testing.T) map[string]string // what every server's container holds before it starts, by path
+	disk   map[string]string                    // by node: the size of its /data, like 8m
+	peers  map[string]string                    // by node: its peer_address in the operator's config
+	config string                               // more lines of the instance in the operator's config
+	policy string                               // another policy, as it stands under policies; config names it
+	run    func(t *testing.T, f *chaosFleet)
 }
 
 // The slow ones come first, so that none is left running alone at the end.
@@ -50,14 +57,14 @@ func TestChaos(t *testing.T) {
 					mode = "live"
 				}
 				t.Run(s.name+"/"+mode, func(t *testing.T) {
-					f := lab.newFleet(t, s.alone, s.live)
+					f := lab.newFleet(t, s.chaosScenario, s.live)
 					s.run(t, f)
 					f.checkTraces(t)
 				})
 			}
 		})
 	}
-	for _, s := range chaosScenarios {
+	for _, s := range slices.Concat(chaosScenarios, chaosLinkScenarios, chaosTopologyScenarios) {
 		turns <- turn{s, true}
 		turns <- turn{s, false}
 	}
