@@ -10,7 +10,10 @@ import (
 type LinkCourse struct {
 	Since, Last time.Time // the first and the newest look
 	first, last linkReading
-	broke       int // copies that ended without a link, as the replica shows them
+	past        bool       // a look found the connection made: the state goes through "connecting" at each try
+	broke       int        // copies that ended without a link, as the replica shows them
+	copyFrom    Opt[int64] // the master's offset at the newest look with a new copy
+	outgrew     bool       // the stream outgrew the output buffer between two copies
 }
 
 // linkReading is what one look says of a link that is down.
@@ -49,13 +52,34 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 	}}
 	now.copying, now.left, now.read = r.SyncInProgress.Or(false), r.SyncLeftBytes, r.SyncReadBytes
 	if c.Since.IsZero() || !now.goesOnFrom(c.last) || x.At.Sub(c.Since) > courseMost {
-		return LinkCourse{Since: x.At, Last: x.At, first: now, last: now}
+		return LinkCourse{Since: x.At, Last: x.At, first: now, last: now, copyFrom: m.Replication.Offset, past: connects(r)}
+	}
+	c.past = c.past || connects(r)
+	if copies := now.counters[counterCopies].V - c.last.counters[counterCopies].V; copies > 0 {
+		c.outgrew = c.outgrew || outgrew(c.copyFrom, m, copies)
+		c.copyFrom = m.Replication.Offset
 	}
 	if now.beganAnew(c.last) {
 		c.broke++
 	}
 	c.Last, c.last = x.At, now
 	return c
+}
+
+// connects reports whether the replica's connection to its master is made, or was and is made again soon.
+func connects(r Replication) bool { return r.LinkState != "connecting" && r.LinkState != "" }
+
+// outgrew reports whether the stream of the master grew by more than a replica's output buffer may hold, in each of so many copies.
+func outgrew(from Opt[int64], m Snapshot, copies int64) bool {
+	l, now := m.ReplicaBuffer, m.Replication.Offset
+	if !l.Known || !from.Known || !now.Known {
+		return false
+	}
+	least := l.V.Hard
+	if l.V.Soft > 0 && (least == 0 || l.V.Soft < least) {
+		least = l.V.Soft
+	}
+	return least > 0 && (now.V-from.V)/copies >= least
 }
 
 // courseMost is how long a course goes on before it starts anew: what happened long ago says nothing of now.

@@ -51,6 +51,34 @@ func TestACourseAddsUpWhileTheLinkIsDown(t *testing.T) {
 	}
 }
 
+func TestACourseNotesThatTheStreamOutgrewTheBuffer(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit  Opt[BufferLimit]
+		copies int64
+		grown  int64
+		want   bool
+	}{
+		"by one copy":                     {Known(BufferLimit{Hard: 1 << 20}), 1, 1 << 20, true},
+		"not by one copy":                 {Known(BufferLimit{Hard: 1 << 20}), 1, 1<<20 - 1, false},
+		"by the soft limit":               {Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20}), 1, 1 << 20, true},
+		"by three copies, each too short": {Known(BufferLimit{Hard: 1 << 20}), 3, 1 << 20, false},
+		"without a limit":                 {Known(BufferLimit{}), 1, 1 << 30, false},
+		"the limit is not known":          {Opt[BufferLimit]{}, 1, 1 << 30, false},
+	} {
+		tr := newTrio()
+		tr.followDown(&tr.x, tr.mNode(), "sync")
+		tr.m.Stats.SyncFull, tr.m.ReplicaBuffer = Known(int64(1)), c.limit
+		tr.x.At = noon
+		course := LinkCourse{}.Next(tr.x, tr.m)
+		tr.x.At, tr.m.Stats.SyncFull, tr.m.Replication.Offset = noon.Add(time.Second), Known(1+c.copies), Known(fullTo+c.grown)
+		course = course.Next(tr.x, tr.m)
+		tr.x.At = noon.Add(10 * time.Second)
+		if course = course.Next(tr.x, tr.m); course.outgrew != c.want {
+			t.Errorf("%s: %t", name, course.outgrew)
+		}
+	}
+}
+
 func TestRoomForCopy(t *testing.T) {
 	for _, c := range []struct{ dataset, rate, want int64 }{
 		{0, 0, 64 << 20},
@@ -109,4 +137,16 @@ func deniedNames(p Plan) string {
 		names[i] = string(g)
 	}
 	return strings.Join(names, " ")
+}
+
+func TestACauseThatCountersMayStillTellIsEarly(t *testing.T) {
+	tr := newTrio()
+	tr.followDown(&tr.x, tr.mNode(), "connecting")
+	if got := TriageReplication(tr.group(), noon); len(got) != 1 || !got[0].Early {
+		t.Errorf("at the first look: %+v, want it early", got)
+	}
+	tr.course = moved(courseEnough)
+	if got := TriageReplication(tr.group(), noon); len(got) != 1 || got[0].Early || got[0].Cause != CauseNetwork {
+		t.Errorf("after %s: %+v, want it settled", courseEnough, got)
+	}
 }

@@ -233,8 +233,7 @@ func linkUp(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 // cannotConnect: nothing but the connection itself is left. Whether the master turns the replica away for a reason of its own shows
 // only by its counters, over some looks.
 func cannotConnect(c LinkCourse, xn, mn Node, x, m Snapshot) Triage {
-	state := x.Replication.LinkState
-	if state != "connecting" {
+	if connects(x.Replication) || c.past {
 		switch {
 		case c.moved(counterRejected).Or(0) > 0:
 			return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s, which is at maxclients and rejects new connections (%d since we look): connected_clients comes first; raise maxclients or close clients on %s", xn.Name, mn.Name, c.moved(counterRejected).V, mn.Name)}
@@ -242,7 +241,7 @@ func cannotConnect(c LinkCourse, xn, mn Node, x, m Snapshot) Triage {
 			return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s over TLS, connections arrive there and none comes up: check tls-ca-cert-file, the certificates and their dates on both; the log of %s names the error", xn.Name, mn.Name, xn.Name)}
 		}
 	}
-	return Triage{Cause: CauseNetwork, Early: state != "connecting" && c.Span() < courseEnough,
+	return Triage{Cause: CauseNetwork, Early: c.Span() < courseEnough,
 		Msg: fmt.Sprintf("%s points at its master %s and cannot connect (%s), while we reach both: check network, firewall, TLS and masterauth between them; REPLICAOF would change nothing", xn.Name, mn.Name, link(x.Replication))}
 }
 
@@ -271,21 +270,13 @@ func copyLoop(g Group, xn, mn Node, x, m Snapshot) Triage {
 	return Triage{Cause: CauseResyncLoop, Msg: begun + ": " + bufferAdvice(c, mn, m)}
 }
 
-// cutOff reports whether the copies were ended by the master for client-output-buffer-limit replica: it counts that from Redis 8.0 and
-// in Valkey; elsewhere the stream tells, which has to outgrow the limit within one copy.
+// cutOff reports whether the copies were ended by the master for client-output-buffer-limit replica: it counts that from Redis 8.0 on and
+// in Valkey; elsewhere the stream tells, which has to outgrow the limit between two copies.
 func cutOff(c LinkCourse, m Snapshot) bool {
 	if kills := c.moved(counterKills); kills.Known {
 		return kills.V > 0
 	}
-	l, streamed := m.ReplicaBuffer, c.Streamed()
-	if !l.Known || !streamed.Known {
-		return true
-	}
-	least := l.V.Hard
-	if l.V.Soft > 0 && (least == 0 || l.V.Soft < least) {
-		least = l.V.Soft
-	}
-	return least > 0 && streamed.V/max(1, c.Copies().V) >= least
+	return c.outgrew || !m.ReplicaBuffer.Known || !c.Streamed().Known
 }
 
 // bufferAdvice says which limit is too small and what it would take.
@@ -338,7 +329,7 @@ const refusalFresh = 10 * time.Second
 // its error counters (7.0 and later), which name nobody. A replica tries again once a second; without the rights it tries many times, and
 // looks as if it copied in between.
 func refusedLogin(c LinkCourse, x, m Snapshot, copying bool) bool {
-	if x.Replication.LinkState == "connecting" || !x.MasterAuthSet.Or(true) && x.MasterUser.Or("") == "" {
+	if !connects(x.Replication) && !c.past || !x.MasterAuthSet.Or(true) && x.MasterUser.Or("") == "" {
 		return false
 	}
 	fromX := slices.ContainsFunc(m.Refusals, func(r Refusal) bool {

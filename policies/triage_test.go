@@ -350,16 +350,21 @@ func TestTriageNamesTheCause(t *testing.T) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
 			tr.course = moved(5*time.Second, counterCopies, 3, counterKills, 0)
 		}, "node-x load-failed critical"},
-		{"copy after copy, no such counter, the stream outgrows the limit in each", func(tr *trio) {
+		{"copy after copy, no such counter, the stream outgrew the limit", func(tr *trio) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
 			tr.m.ReplicaBuffer = Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20, SoftSeconds: 10})
 			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 3<<20)
+			tr.course.outgrew = true
 		}, "node-x resync-loop critical"},
 		{"copy after copy, no such counter, the stream is slow", func(tr *trio) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
 			tr.m.ReplicaBuffer = Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20, SoftSeconds: 10})
 			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 1<<20)
 		}, "node-x load-failed critical"},
+		{"copy after copy, no such counter and no limit known", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 1<<20)
+		}, "node-x resync-loop critical"},
 		{"copy after copy, and the master is newer", func(tr *trio) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
 			tr.m.Version = "8.0.2"
