@@ -13,7 +13,7 @@ type LinkCourse struct {
 	past        bool       // a look found the connection made: the state goes through "connecting" at each try
 	broke       int        // copies that ended without a link, as the replica shows them
 	copyFrom    Opt[int64] // the master's offset at the newest look with a new copy
-	outgrew     bool       // the stream outgrew the output buffer between two copies
+	grown       int64      // bytes: the most by which the stream grew for one copy
 }
 
 // linkReading is what one look says of a link that is down.
@@ -56,8 +56,13 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 	}
 	c.past = c.past || connects(r)
 	if copies := now.counters[counterCopies].V - c.last.counters[counterCopies].V; copies > 0 {
-		c.outgrew = c.outgrew || outgrew(c.copyFrom, m, copies)
+		if a, b := c.copyFrom, m.Replication.Offset; a.Known && b.Known {
+			c.grown = max(c.grown, (b.V-a.V)/copies)
+		}
 		c.copyFrom = m.Replication.Offset
+		if c.past && !now.copying && !c.last.copying {
+			c.broke++ // begun and ended between two looks
+		}
 	}
 	if now.beganAnew(c.last) {
 		c.broke++
@@ -69,17 +74,14 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 // connects reports whether the replica's connection to its master is made, or was and is made again soon.
 func connects(r Replication) bool { return r.LinkState != "connecting" && r.LinkState != "" }
 
-// outgrew reports whether the stream of the master grew by more than a replica's output buffer may hold, in each of so many copies.
-func outgrew(from Opt[int64], m Snapshot, copies int64) bool {
-	l, now := m.ReplicaBuffer, m.Replication.Offset
-	if !l.Known || !from.Known || !now.Known {
-		return false
+// outgrew reports whether the stream grew by more for one copy than a replica's output buffer may hold. The limit is the newest reading of it:
+// what a probe keeps of CONFIG GET may be a minute old.
+func (c LinkCourse) outgrew(limit Opt[BufferLimit]) bool {
+	least := limit.V.Hard
+	if limit.V.Soft > 0 && (least == 0 || limit.V.Soft < least) {
+		least = limit.V.Soft
 	}
-	least := l.V.Hard
-	if l.V.Soft > 0 && (least == 0 || l.V.Soft < least) {
-		least = l.V.Soft
-	}
-	return least > 0 && (now.V-from.V)/copies >= least
+	return limit.Known && least > 0 && c.grown >= least
 }
 
 // courseMost is how long a course goes on before it starts anew: what happened long ago says nothing of now.

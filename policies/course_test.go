@@ -67,14 +67,14 @@ func TestACourseNotesThatTheStreamOutgrewTheBuffer(t *testing.T) {
 	} {
 		tr := newTrio()
 		tr.followDown(&tr.x, tr.mNode(), "sync")
-		tr.m.Stats.SyncFull, tr.m.ReplicaBuffer = Known(int64(1)), c.limit
+		tr.m.Stats.SyncFull = Known(int64(1))
 		tr.x.At = noon
 		course := LinkCourse{}.Next(tr.x, tr.m)
 		tr.x.At, tr.m.Stats.SyncFull, tr.m.Replication.Offset = noon.Add(time.Second), Known(1+c.copies), Known(fullTo+c.grown)
 		course = course.Next(tr.x, tr.m)
 		tr.x.At = noon.Add(10 * time.Second)
-		if course = course.Next(tr.x, tr.m); course.outgrew != c.want {
-			t.Errorf("%s: %t", name, course.outgrew)
+		if course = course.Next(tr.x, tr.m); course.outgrew(c.limit) != c.want {
+			t.Errorf("%s: grown %d", name, course.grown)
 		}
 	}
 }

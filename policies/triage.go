@@ -276,7 +276,7 @@ func cutOff(c LinkCourse, m Snapshot) bool {
 	if kills := c.moved(counterKills); kills.Known {
 		return kills.V > 0
 	}
-	return c.outgrew || !m.ReplicaBuffer.Known || !c.Streamed().Known
+	return c.outgrew(m.ReplicaBuffer) || !m.ReplicaBuffer.Known || !c.Streamed().Known
 }
 
 // bufferAdvice says which limit is too small and what it would take.

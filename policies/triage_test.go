@@ -354,7 +354,7 @@ func TestTriageNamesTheCause(t *testing.T) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
 			tr.m.ReplicaBuffer = Known(BufferLimit{Hard: 8 << 20, Soft: 1 << 20, SoftSeconds: 10})
 			tr.course = moved(5*time.Second, counterCopies, 3, counterStream, 3<<20)
-			tr.course.outgrew = true
+			tr.course.grown = 1 << 20
 		}, "node-x resync-loop critical"},
 		{"copy after copy, no such counter, the stream is slow", func(tr *trio) {
 			tr.followDown(&tr.x, tr.mNode(), "connect")
