@@ -210,7 +210,11 @@ func (w WriteCount) same(s Snapshot) bool {
 // writeCount reads it off a snapshot; seen is since when the last save has been known.
 func writeCount(s Snapshot, seen time.Time) WriteCount {
 	p := s.Persistence
-	return WriteCount{RunID: s.RunID, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settled: s.At.Sub(seen)}
+	settled := s.At.Sub(seen)
+	if s.ServerTime.Known && p.LastSaveTime.Known { // by its own clock, where INFO tells that (7.0 and later)
+		settled = max(settled, time.Duration(s.ServerTime.V-p.LastSaveTime.V)*time.Second)
+	}
+	return WriteCount{RunID: s.RunID, Changes: p.ChangesSinceLastSave, LastSave: p.LastSaveTime, Saves: p.Saves, Settled: settled}
 }
 
 // Moved says how a node was changed between two readings over one connection, a before b: another run, role or master. Empty: it was not.

@@ -13,7 +13,7 @@ type Triage struct {
 	Cause    Cause
 	Severity Severity // Critical: off its master; Warning: on the mend by itself, or changed by a person
 	Remedy   Action   // the action that can cure the cause once every guard agrees; empty: none
-	Early    bool     // another look may still tell a nearer cause: none of these is cured by an action
+	Early    bool     // another look may still tell a nearer cause, or find it gone: nothing is decided yet
 	Msg      string
 }
 
@@ -169,6 +169,8 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which was promoted: %s comes first, %s follows it by itself", xn.Name, target.Name, target.Name, xn.Name)}, true
 	case up.Reach.Answers() && up.Replication.Role == RoleMaster:
 		return Triage{Cause: CauseTwoMasters, Msg: fmt.Sprintf("%s follows %s, which is a master beside %s: decide which one holds the data", xn.Name, target.Name, mn.Name)}, true
+	case !g.leadsTo(x, mn.Name) && up.Reach.Answers() && !g.endless(x):
+		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which is astray itself: %s comes first, %s follows it by itself", xn.Name, target.Name, target.Name, xn.Name)}, true
 	case !g.leadsTo(x, mn.Name) && up.Reach.Answers():
 		return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
 			Msg: fmt.Sprintf("%s follows %s and the chain does not end at the master %s", xn.Name, target.Name, mn.Name)}, true
@@ -183,7 +185,8 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 	case up.Reach.Answers() && !up.Replication.LinkUp.Or(false):
 		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which has no link to the master itself: %s comes first", xn.Name, target.Name, target.Name)}, true
 	}
-	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica,
+	// A person may have made the chain just now, and its link is still coming up (6.0: within a second).
+	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica, Early: g.Courses[xn.Name].Span() < courseEnough,
 		Msg: fmt.Sprintf("%s follows %s instead of %s, link %s", xn.Name, target.Name, mn.Name, link(r))}, true
 }
 
