@@ -13,6 +13,7 @@ type LinkCourse struct {
 	past        bool       // a look found the connection made: the state goes through "connecting" at each try
 	broke       int        // copies that ended without a link, as the replica shows them
 	copyFrom    Opt[int64] // the master's offset at the newest look with a new copy
+	copyAt      time.Time  // of that look
 	grown       int64      // bytes: the most by which the stream grew for one copy
 }
 
@@ -59,7 +60,7 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 		if a, b := c.copyFrom, m.Replication.Offset; a.Known && b.Known {
 			c.grown = max(c.grown, (b.V-a.V)/copies)
 		}
-		c.copyFrom = m.Replication.Offset
+		c.copyFrom, c.copyAt = m.Replication.Offset, x.At
 		if c.past && !now.copying && !c.last.copying {
 			c.broke++ // begun and ended between two looks
 		}

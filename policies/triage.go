@@ -214,8 +214,14 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 	case m.Reach == ReachLoading || m.Loading.Or(false):
 		return Triage{Cause: CauseLoading, Severity: Warning, Msg: fmt.Sprintf("the master %s is loading its data set; %s reconnects by itself", mn.Name, xn.Name)}, true
 	}
+	if c := g.Courses[xn.Name]; c.past && c.Last.Sub(c.copyAt) < copyRecent {
+		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s has begun to copy to %s and is not done; another look tells whether it begins anew", mn.Name, xn.Name)}, true
+	}
 	return cannotConnect(g.Courses[xn.Name], xn, mn, x, m), true
 }
+
+// copyRecent is how long a copy that the master began speaks against a broken network.
+const copyRecent = 15 * time.Second
 
 // linkUp: the replica says that the link to the right master is up.
 func linkUp(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {

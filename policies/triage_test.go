@@ -341,6 +341,16 @@ func TestTriageNamesTheCause(t *testing.T) {
 			tr.x.Replication.SyncInProgress = Known(true)
 			tr.course = moved(5*time.Second, counterCopies, 2)
 		}, "node-x syncing warning"},
+		{"a copy was begun a moment ago, and the link is down again", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.course = moved(20*time.Second, counterCopies, 1)
+			tr.course.past, tr.course.copyAt = true, noon.Add(-5*time.Second)
+		}, "node-x syncing warning"},
+		{"a copy was begun a while ago, and the link is down", func(tr *trio) {
+			tr.followDown(&tr.x, tr.mNode(), "connect")
+			tr.course = moved(40*time.Second, counterCopies, 1)
+			tr.course.past, tr.course.copyAt = true, noon.Add(-30*time.Second)
+		}, "node-x network critical"},
 		{"copy after copy, cut off for the buffer", func(tr *trio) {
 			tr.followDown(&tr.x, tr.mNode(), "sync")
 			tr.x.Replication.SyncInProgress = Known(true)
