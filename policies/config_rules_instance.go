@@ -16,6 +16,10 @@ func (r *rules) instances(c Config) {
 		r.single(names, in.Name, path+".name", in.Name, "a name that no other instance has")
 		r.live(path+".live", in.Live)
 		r.ladder(path, in)
+		if p := c.PolicyOf(in); slices.Contains(in.Ladder, KillIdleClients) {
+			clear := p.Clients.Critical - p.Clients.Clear
+			r.check(p.Kill.Target <= clear, path+".ladder", KillIdleClients, fmt.Sprintf("a policy whose kill-idle-clients target, %v, is at most connected_clients critical less clear, %v: else it stops before the alarm clears", p.Kill.Target, clear))
+		}
 		r.policyName(c, path+".policy", in.Policy)
 		r.nodes(path+".nodes", in)
 		for j, n := range in.Nodes {

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -72,14 +71,17 @@ func (r *rules) ladderSteps(path string, p Policy) {
 	r.check(e.MaxMB >= 1, path+"evict-near-expiry.max_mb", e.MaxMB, "at least 1 MiB")
 	r.atLeast(path+"evict-near-expiry.cooldown", e.Cooldown, 0)
 	r.above(path+"kill-idle-clients.idle", k.Idle, 0)
-	r.check(k.Target > 0 && k.Target < p.Clients.Critical, path+"kill-idle-clients.target", k.Target, fmt.Sprintf("more than 0%% and less than connected_clients critical, %v", p.Clients.Critical), path+".thresholds.connected_clients.critical")
+	r.check(k.Target > 0 && k.Target < 100, path+"kill-idle-clients.target", k.Target, "more than 0% and less than 100%")
 	r.check(k.MaxClients >= 1, path+"kill-idle-clients.max_clients", k.MaxClients, "at least 1")
 	r.atLeast(path+"kill-idle-clients.cooldown", k.Cooldown, 0)
-	for i, pattern := range slices.Concat(e.Allow, e.Protect) {
-		r.check(ValidPattern(pattern), fmt.Sprintf("%sevict-near-expiry (pattern %d)", path, i+1), pattern, "a pattern such as cache:*, with every [ closed")
-	}
-	for i, pattern := range k.Protect {
-		r.check(ValidPattern(pattern), fmt.Sprintf("%skill-idle-clients.protect[%d]", path, i), pattern, "a pattern such as worker-*, with every [ closed")
+	r.patterns(path+"evict-near-expiry.allow", e.Allow)
+	r.patterns(path+"evict-near-expiry.protect", e.Protect)
+	r.patterns(path+"kill-idle-clients.protect", k.Protect)
+}
+
+func (r *rules) patterns(path string, all []string) {
+	for i, pattern := range all {
+		r.check(ValidPattern(pattern), fmt.Sprintf("%s[%d]", path, i), pattern, "a pattern such as cache:*, with every [ closed")
 	}
 }
 

@@ -122,7 +122,7 @@ func (m *Machine) nearRights(rules ...string) string {
 	for _, p := range m.pol.Evict.Allow {
 		rules = append(rules, "~"+p)
 	}
-	return strings.Join(rules, " ") + " for the user " + strconv.Quote(m.in.Username)
+	return strings.Join(rules, " ") + " for the user " + strconv.Quote(cmpText(m.in.Username, "default"))
 }
 
 // evict deletes keys of a master that expire soon and judges the effect. Where a replica in step tells which they are, the master is not
@@ -168,6 +168,7 @@ func (m *Machine) evict(ctx context.Context, l look, p *policies.Plan, req reque
 		return result{outcome: policies.OutcomeFailed, err: err, sent: true}
 	}
 	after := m.settled(ctx, p.Node, res.After)
+	m.lookLater(p.Node, req.record, after)
 	r := m.judgeEviction(p, before, after, res, err)
 	if r.outcome == policies.OutcomeDenied {
 		r.denied = []policies.Guard{policies.GuardBusy}

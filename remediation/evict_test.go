@@ -72,7 +72,12 @@ const (
 // cache:hit:N. Of their neighbours none may go.
 func fullOfNear(t *testing.T, replicas ...*server) *server {
 	t.Helper()
-	s := startServer(t)
+	return fillWithNear(startServer(t), replicas...)
+}
+
+func fillWithNear(s *server, replicas ...*server) *server {
+	t := s.t
+	t.Helper()
 	s.do("DEBUG", "SET-ACTIVE-EXPIRE", "0")
 	for _, x := range replicas {
 		x.follow(s)
@@ -90,7 +95,10 @@ func fullOfNear(t *testing.T, replicas ...*server) *server {
 	for _, x := range replicas {
 		eventually(t, "the replica holds all keys", func() bool { return x.keys(0) == s.keys(0) && x.keys(3) == fewTmp })
 	}
-	s.limit(100)
+	s.limit(103)
+	if err := s.c.Set(context.Background(), "refused", "x", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "OOM") {
+		t.Fatalf("SET on a full server: %v, want OOM", err)
+	}
 	return s
 }
 
@@ -246,7 +254,10 @@ func TestKeysNearTheirExpiryInDryRun(t *testing.T) {
 			}
 			i := slices.IndexFunc(rec.Guards, func(g policies.Ruling) bool { return g.Guard == policies.GuardVictims })
 			why := "how many keys qualify is not known without acting"
-			if replicated {
+			switch {
+			case replicated && strings.Contains(rec.Expect.Method, "at the part that there was time for"): // a busy machine
+				why = "keys qualify"
+			case replicated:
 				why = fmt.Sprintf("about %d keys qualify", nearKeys+fewTmp)
 				if b := rec.Expect.Bytes.V; b < nearKeys*nearSize || b > nearKeys*nearSize*13/10 {
 					t.Errorf("%d bytes expected of %d keys of %d", b, nearKeys, nearSize)
@@ -264,7 +275,7 @@ func TestKeysNearTheirExpiryInDryRun(t *testing.T) {
 					t.Errorf("the replica was asked for %d TTLs: every round looks at it again", n)
 				}
 			}
-			r.only(prod1, 1)
+			r.sent(prod1, 0)
 			check()
 			if n := s.number("stats", "expired_keys"); n != 0 {
 				t.Errorf("%d keys expired", n)
@@ -340,12 +351,11 @@ func steady(by []policies.Guard) []policies.Guard {
 func TestEvictionIsCapped(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change  func(*policies.Evict)
-		want    int
-		outcome policies.Outcome
+		change func(*policies.Evict)
+		want   int
 	}{
-		"by keys":  {func(e *policies.Evict) { e.MaxKeys = 12 }, 12, policies.OutcomeIneffective},
-		"by bytes": {func(e *policies.Evict) { e.MaxMB = 1 }, 1 << 20 / (nearSize + 4000), policies.OutcomeSucceeded},
+		"by keys":  {func(e *policies.Evict) { e.MaxKeys = 12 }, 12},
+		"by bytes": {func(e *policies.Evict) { e.MaxMB = 1 }, 1 << 20 / (nearSize + 4000)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -354,7 +364,18 @@ func TestEvictionIsCapped(t *testing.T) {
 			before := s.names(0)
 			clearStats(s)
 			r.alarm(prod1, memory)
-			rec := r.record(prod1, memory, c.outcome)
+			var rec policies.Record
+			eventually(t, "an eviction has ended", func() bool {
+				all := r.records(prod1)
+				i := slices.IndexFunc(all, func(o policies.Record) bool { return o.Effect["stop"] != nil })
+				if i >= 0 {
+					rec = all[i]
+				}
+				return i >= 0
+			})
+			if solved := rec.Effect["solved"] == true; solved != (rec.Outcome == policies.OutcomeSucceeded) || !solved && rec.Outcome != policies.OutcomeIneffective {
+				t.Errorf("outcome %s, effect %v", rec.Outcome, rec.Effect)
+			}
 			gone := lost(before, s.names(0))
 			gone = slices.DeleteFunc(gone, func(n string) bool { return strings.HasPrefix(n, "cache:stale:") })
 			if n := hits(t, gone); n < c.want || n > c.want+2 || rec.Effect["keys"] != float64(n) || rec.Effect["stop"] != "capped" {
@@ -386,16 +407,25 @@ func TestAKeyInUseSurvives(t *testing.T) {
 				}
 				s := fullOfNear(t, replicas...)
 				r := newRig(t, near(instance(prod1, evictLive, s, replicas...)), "")
-				var once sync.Once
-				r.h.step = func(p string) {
-					if p == point {
-						once.Do(func() {
-							s.c.Persist(context.Background(), "cache:hit:1")
-							s.c.PExpire(context.Background(), "cache:hit:2", time.Hour)
-							if p == "evicting" || !replicated {
-								s.c.PExpire(context.Background(), "cache:hit:3", 2*time.Minute) // within the horizon
-							}
-						})
+				var mu sync.Mutex
+				var kept []string
+				r.h.step = func(p string) { // others each time: on a busy machine a guard may deny the first attempt
+					if p != point {
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					last := 2 * time.Minute // within the horizon
+					if p == "sampled" {
+						last = 0
+					}
+					for _, ttl := range []time.Duration{0, time.Hour, last} {
+						name := fmt.Sprint("cache:hit:", len(kept)+1)
+						if kept = append(kept, name); ttl == 0 {
+							s.c.Persist(context.Background(), name)
+						} else {
+							s.c.PExpire(context.Background(), name, ttl)
+						}
 					}
 				}
 				r.start()
@@ -403,26 +433,25 @@ func TestAKeyInUseSurvives(t *testing.T) {
 				r.alarm(prod1, memory)
 				rec := r.record(prod1, memory, policies.OutcomeSucceeded)
 				gone := lost(before, s.names(0))
-				removed, raised := 1, 1
-				if point == "evicting" {
-					raised++
-				} else if !replicated {
-					removed, raised = 0, 0 // found like this: it is looked for after the change
+				removed, raised := 1, 2
+				switch {
+				case point == "sampled" && replicated:
+					removed, raised = 2, 1
+				case point == "sampled":
+					removed, raised = 0, 0 // found like this: the master is looked at after the change
 				}
 				skipped := rec.Effect["skipped"].(map[string]any)
 				if skipped["ttl_removed"] != float64(removed) || skipped["ttl_raised"] != float64(raised) {
 					t.Errorf("skipped %v, want %d removed and %d raised", skipped, removed, raised)
 				}
-				kept := []string{"cache:hit:1", "cache:hit:2"}
-				if point == "evicting" {
-					kept = append(kept, "cache:hit:3")
-				}
+				mu.Lock()
+				defer mu.Unlock()
 				for _, name := range kept {
 					if slices.Contains(gone, name) {
 						t.Errorf("%s is gone", name)
 					}
 				}
-				if len(gone) < nearKeys/4 {
+				if len(kept) == 0 || len(gone) < nearKeys/4 {
 					t.Errorf("%d keys are gone", len(gone))
 				}
 				r.whole()
@@ -449,7 +478,9 @@ func TestAServerThatForbidsTheScriptIsUnsupported(t *testing.T) {
 				t.Errorf("error %q, want what to grant", rec.Error)
 			}
 			rounds(t, s, 2)
-			r.only(prod1, 1)
+			if n := len(slices.DeleteFunc(r.records(prod1), func(o policies.Record) bool { return o.Outcome != policies.OutcomeUnsupported })); n != 1 {
+				t.Errorf("it was tried %d times", n)
+			}
 			for _, n := range lost(before, s.names(0)) {
 				if !strings.HasPrefix(n, "cache:stale:") { // SCAN deletes those
 					t.Errorf("%s is gone", n)
@@ -461,6 +492,25 @@ func TestAServerThatForbidsTheScriptIsUnsupported(t *testing.T) {
 	}
 }
 
+// What a refusal says to grant is all that it takes beside the rights of a probe.
+func TestTheRightsThatARefusalNamesAreEnough(t *testing.T) {
+	t.Parallel()
+	const probes = "+ping +info +role +dbsize +slowlog|get +slowlog|len +client|list +client|setname +client|id +config|get +latency|latest +command"
+	s := fullOfNear(t)
+	in := instance(prod1, evictLive, s)
+	in.Username, in.Password = "healer", "pw"
+	r := newRig(t, near(in), "")
+	rights, _, _ := strings.Cut(r.h.machines[prod1].nearRights("+eval", "+pttl", "+unlink", "+memory|usage", "+select", "+scan"), " for ")
+	s.do(append([]any{"ACL", "SETUSER", "healer", "reset", "on", ">pw"}, anys(strings.Fields(probes+" "+rights))...)...)
+	r.start()
+	r.alarm(prod1, memory)
+	r.record(prod1, memory, policies.OutcomeSucceeded)
+	if log, _ := s.do("ACL", "LOG").([]any); len(log) != 0 {
+		t.Errorf("%d entries in ACL LOG: %v", len(log), log)
+	}
+	r.whole()
+}
+
 func anys(texts []string) (out []any) {
 	for _, s := range texts {
 		out = append(out, s)
@@ -468,27 +518,41 @@ func anys(texts []string) (out []any) {
 	return out
 }
 
-// An unknown command is answered with its arguments: they must not come through.
+// An unknown command is answered with its arguments: they must not come through, from a replica or from the master.
 func TestARenamedCommandShowsNoKeyName(t *testing.T) {
 	t.Parallel()
-	x := startServer(t, "--rename-command", "PTTL", "")
-	s := fullOfNear(t, x)
-	r := newRig(t, near(instance(prod1, evictLive, s, x)), "").start()
-	check := untouched(t, s)
-	e, err := r.h.Examine(t.Context(), prod1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf("%+v", e)
-	if !strings.Contains(text, "unknown command") || strings.Contains(text, "hit") || strings.Contains(text, "cache:1") {
-		t.Errorf("%s", text)
-	}
-	r.alarm(prod1, memory)
-	r.record(prod1, memory, policies.OutcomeDenied)
-	rounds(t, s, 1)
-	check()
-	r.keyless()
-	r.whole()
+	t.Run("on the replica", func(t *testing.T) {
+		t.Parallel()
+		x := startServer(t, "--rename-command", "PTTL", "")
+		s := fullOfNear(t, x)
+		r := newRig(t, near(instance(prod1, evictLive, s, x)), "").start()
+		check := untouched(t, s)
+		e, err := r.h.Examine(t.Context(), prod1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf("%+v", e)
+		if !strings.Contains(text, "unknown command") || strings.Contains(text, "hit") || strings.Contains(text, "cache:1") {
+			t.Errorf("%s", text)
+		}
+		r.alarm(prod1, memory)
+		r.record(prod1, memory, policies.OutcomeDenied)
+		rounds(t, s, 1)
+		check()
+		r.keyless()
+		r.whole()
+	})
+	t.Run("on the master", func(t *testing.T) {
+		t.Parallel()
+		s := fillWithNear(startServer(t, "--rename-command", "PTTL", ""))
+		r := newRig(t, near(instance(prod1, evictLive, s)), "").start()
+		r.alarm(prod1, memory)
+		if rec := r.record(prod1, memory, policies.OutcomeUnsupported); !strings.Contains(rec.Error, "unknown command") {
+			t.Errorf("error %q", rec.Error)
+		}
+		r.keyless()
+		r.whole()
+	})
 }
 
 // What protect and allow mean is what the server itself makes of a pattern.

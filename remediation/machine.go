@@ -383,7 +383,7 @@ var transient = []policies.Guard{policies.GuardLatency, policies.GuardConfirmed,
 // signature is what a decision rests on: while it stays the same, nothing new is said, written or done.
 func signature(f fault, p *policies.Plan) string {
 	if p == nil {
-		return string(f.Cause)
+		return string(cmpCause(f))
 	}
 	var denied, passing []string
 	for _, g := range p.DeniedBy {

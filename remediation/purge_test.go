@@ -3,6 +3,7 @@ package remediation
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,10 +42,13 @@ func (s *server) bloat(between bool) {
 	s.do("EVAL", "for i = 1, 60000 do if "+goes+" then redis.call('DEL', 'key:0:' .. i) end end", 0)
 }
 
-// waitBloated waits until the server's own reading, ten times a second, shows it.
+// waitBloated waits until the server's own reading, ten times a second, shows it; a replica first lets go of what it was sent.
 func (s *server) waitBloated() {
 	s.t.Helper()
-	eventually(s.t, "the server says that it holds too much", func() bool { return s.number("memory", "mem_fragmentation_bytes") > 25<<20 })
+	eventually(s.t, "the server says that it holds too much", func() bool {
+		ratio, err := strconv.ParseFloat(s.info("memory")["mem_fragmentation_ratio"], 64)
+		return err == nil && ratio > 4 && s.number("memory", "mem_fragmentation_bytes") > 25<<20
+	})
 }
 
 func bloatedFleet(live []policies.Action, m *server, replicas ...*server) policies.Config {

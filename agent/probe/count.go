@@ -19,11 +19,11 @@ var ErrNotReplica = errors.New("the node is not a replica: SCAN would delete exp
 
 // CountOptions pace a count.
 type CountOptions struct {
-	Batch  int           // the most keys that one SCAN is asked to visit; it begins with few and follows the time that a call takes. 0: 1000
-	Budget time.Duration // for all databases together, each by its keys; 0: 10 s. No command begins after it; one under way may end by budgetGrace
+	Batch  int           // the most keys that one SCAN is asked to visit: it begins with few and goes by what a call takes; 0: 1000
+	Budget time.Duration // for all databases together, each by its keys, after which no batch begins; 0: 10 s
 }
 
-// budgetGrace is what a command that began within the budget may take beyond it before the count fails.
+// budgetGrace is what a command may take beyond the budget before the count fails.
 const budgetGrace = 250 * time.Millisecond
 
 // LiveCount is what a replica holds alive.
@@ -31,7 +31,8 @@ type LiveCount struct {
 	RunID    string
 	PerDB    map[int]DBCount
 	Sampled  int                   // live keys whose size was read, with and without a TTL
-	MeanSize policies.Opt[float64] // bytes that one expired key holds, about: Bytes over Expired, or of a live key with a TTL where none is expired
+	MeanSize policies.Opt[float64] // bytes that one expired key holds, about: Bytes over Expired; LiveSize where none is expired
+	LiveSize policies.Opt[float64] // bytes that one live key with a TTL holds, its entries in the tables included
 	Method   string                // how the bytes were told; "" where they are unknown
 	Complete bool                  // every database with volatile keys was scanned to its end
 	Took     time.Duration
@@ -121,12 +122,15 @@ func (c *counter) all(ctx context.Context) error {
 		return err
 	}
 	for i, d := range c.sizes.dbs {
-		if err := c.db(ctx, d, c.share(c.sizes.dbs[i:])); err != nil {
+		if err := c.db(ctx, d, c.share(c.sizes.dbs[i:], (*dbSize).visits)); err != nil {
 			return fmt.Errorf("db%d: %w", d.index, err)
 		}
 	}
 	c.weigh()
-	return c.survey(ctx)
+	if err := c.survey(ctx); errors.Is(err, ErrNotReplica) {
+		return err
+	}
+	return nil // without the survey the count stands
 }
 
 // begin reads the keyspace and what tells of its memory.
@@ -175,12 +179,12 @@ func (c *counter) bounded(ctx context.Context) (context.Context, context.CancelF
 }
 
 // share is when the first of the databases has had its part of the time, which goes by the keys to be visited.
-func (c *counter) share(dbs []*dbSize) time.Time {
+func (c *counter) share(dbs []*dbSize, visits func(*dbSize) float64) time.Time {
 	var all float64
 	for _, d := range dbs {
-		all += d.visits()
+		all += visits(d)
 	}
-	return time.Now().Add(time.Duration(float64(time.Until(c.until)) * dbs[0].visits() / max(all, 1)))
+	return time.Now().Add(time.Duration(float64(time.Until(c.until)) * visits(dbs[0]) / max(all, 1)))
 }
 
 // askRole opens the guard for one more read that only a replica may be asked.
@@ -307,7 +311,7 @@ func (c *counter) weigh() {
 			c.out.PerDB[d.index] = n
 		}
 	}
-	c.out.MeanSize = c.sizes.meanSize()
+	c.out.MeanSize, c.out.LiveSize = c.sizes.meanSize(), c.sizes.liveSize()
 }
 
 // visited is the share of the table that lies behind a cursor: SCAN counts it up with its bits reversed, so that a

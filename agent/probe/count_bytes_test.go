@@ -113,12 +113,12 @@ func settled(t *testing.T, c *redis.Client) int64 {
 	last, same := int64(0), 0
 	redistest.Eventually(t, "the memory has settled", func() bool {
 		in, now := parseInfo(c.Info(context.Background(), "memory").Val()), keyMemory(t, c)
-		if d := now - last; in.int("lazyfree_pending_objects").V == 0 && max(d, -d) < 8<<10 {
+		if d := now - last; in.int("lazyfree_pending_objects").V == 0 && max(d, -d) < 16<<10 {
 			same++
 		} else {
 			last, same = now, 0
 		}
-		return same >= 100 // polls, about 0.5 s: the server looks at 16 databases ten times a second, and moves a table bit by bit
+		return same >= 60 // polls, about 0.3 s: the server looks at 16 databases ten times a second, and moves a table bit by bit
 	})
 	return last
 }

@@ -25,7 +25,8 @@ type pace struct {
 
 func newPace(most int) *pace { return &pace{most: most, count: min(firstBatch, most)} }
 
-// scanned takes what the SCAN of the current size took without the round trip, sizes the next one, at most twice as large, and returns the rest that is owed.
+// scanned takes what the SCAN of the current size took without the round trip, sizes the next one, at most twice as large, and
+// returns the rest that is owed.
 func (p *pace) scanned(took time.Duration) time.Duration {
 	p.scans.add(p.count, took)
 	owed := restFactor * p.scans.cost(p.count)

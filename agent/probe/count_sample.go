@@ -65,7 +65,7 @@ func (c *counter) survey(ctx context.Context) error {
 		return nil
 	}
 	for i, d := range c.sizes.dbs {
-		if err := c.surveyDB(ctx, d, c.share(c.sizes.dbs[i:])); err != nil {
+		if err := c.surveyDB(ctx, d, c.share(c.sizes.dbs[i:], (*dbSize).live)); err != nil {
 			return err
 		}
 	}

@@ -217,9 +217,9 @@ type sizes struct {
 	own     float64               // what the memory of the data set adds to the guess for the expired keys alone
 }
 
-// besideOff is how far the memory beside the keys may be off.
+// besideOff is how far the memory beside the keys may be off: from 7.0 on the buffers of the link to the master are told a second late.
 func (z *sizes) besideOff() float64 {
-	off := float64(64 << 10)
+	off := float64(256 << 10)
 	if z.room {
 		for _, d := range z.dbs {
 			off = max(off, min(2*d.largest, 4<<20))
@@ -284,15 +284,21 @@ func wholeOf(v any) policies.Opt[float64] {
 
 // meanSize is the mean of the expired keys; that of a live one with a TTL where none is expired.
 func (z *sizes) meanSize() policies.Opt[float64] {
-	expired := z.sum(func(d *dbSize) float64 { return float64(d.expired) })
-	if expired > 0 {
+	if expired := z.sum(func(d *dbSize) float64 { return float64(d.expired) }); expired > 0 {
 		return policies.Known(z.sum(func(d *dbSize) float64 { return d.bytes }) / expired)
 	}
-	withTTL := z.sum((*dbSize).liveVolatile)
-	return policies.Opt[float64]{
-		V:     z.sum(func(d *dbSize) float64 { return d.cost * d.liveVolatile() }) / max(withTTL, 1),
-		Known: withTTL > 0 && slices.ContainsFunc(z.dbs, func(d *dbSize) bool { return d.cost > 0 }),
+	return z.liveSize()
+}
+
+// liveSize is the mean of the live keys with a TTL; unknown where none was measured.
+func (z *sizes) liveSize() policies.Opt[float64] {
+	var keys, bytes float64
+	for _, d := range z.dbs {
+		if d.alike {
+			keys, bytes = keys+d.liveVolatile(), bytes+d.liveVolatile()*d.cost
+		}
 	}
+	return policies.Opt[float64]{V: bytes / max(keys, 1), Known: keys > 0}
 }
 
 // data is what the keys hold with their entries in the tables, of which only the slots are left out. Unknown where MEMORY STATS is.

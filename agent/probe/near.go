@@ -197,8 +197,13 @@ func (s *nearSampler) all(ctx context.Context, until time.Time) error {
 	}
 	dbs := slices.DeleteFunc(in.keyspace(), func(db policies.DB) bool { return db.Expires == 0 })
 	s.out.About, s.out.Complete = make([]int64, len(s.o.Policy.Allow)), true
-	for i, db := range dbs {
-		s.until = time.Now().Add(time.Until(until) / time.Duration(len(dbs)-i)) // an even part of what is left
+	var left int64
+	for _, db := range dbs {
+		left += db.Keys
+	}
+	for _, db := range dbs {
+		s.until = time.Now().Add(time.Duration(float64(time.Until(until)) * float64(db.Keys) / float64(left))) // its part of what is left
+		left -= db.Keys
 		s.limit = s.measured + s.o.Measure
 		before := slices.Clone(s.near.Near)
 		share, err := s.walk(ctx, db.Index)

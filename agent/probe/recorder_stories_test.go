@@ -180,12 +180,8 @@ var stories = []story{
 		}
 		l.await("the backups have begun", func() bool { return m.field("sync_full") == "4" })
 		l.record("syncing-beside-backups", m, x)
-		x.restart()
-		m.do("config", "set", "rdb-key-save-delay", 0)
-		m.do("config", "set", "repl-diskless-sync", "yes")
-		m.do("config", "set", "repl-diskless-sync-delay", 8)
-		l.await("no copy is under way", func() bool { return m.field("rdb_bgsave_in_progress") == "0" })
-		x.follow(m)
+		m.empty("--repl-diskless-sync", "yes").fill().do("config", "set", "repl-diskless-sync-delay", 8)
+		x.empty().follow(m)
 		l.await("the master waits for others", func() bool { return strings.Contains(m.field("slave0"), "state=wait_bgsave") })
 		l.watch("syncing-delay", m, x)
 	}},

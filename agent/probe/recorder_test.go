@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -304,11 +305,14 @@ func (l *lab) watch(name string, boxes ...*box) {
 	l.record(name, boxes...)
 }
 
-// looks records the nodes four times, as name-1 to name-4.
-func (l *lab) looks(name string, boxes ...*box) {
+// looks records the nodes four times, as name-1 to name-4: the last one when the master has begun the fourth copy.
+func (l *lab) looks(name string, m *box, others ...*box) {
 	l.t.Helper()
-	for _, each := range looksAt(name) {
-		l.record(each, boxes...)
+	for i, each := range looksAt(name) {
+		if i == 3 {
+			l.await("copies begin again and again", func() bool { n, _ := strconv.Atoi(m.field("sync_full")); return n >= 4 })
+		}
+		l.record(each, append([]*box{m}, others...)...)
 		time.Sleep(1300 * time.Millisecond) // time itself is the condition
 	}
 }

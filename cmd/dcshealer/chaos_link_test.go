@@ -19,10 +19,13 @@ var chaosLinked = map[string][]string{
 
 var chaosLinkedPeers = map[string]string{chaosMaster: "master:6380"}
 
+// chaosNarrow leaves little room for what a replica has not read yet. From 7.0 on that is never less than the backlog.
+var chaosNarrow = map[string][]string{chaosMaster: {"--repl-backlog-size", "1mb", "--client-output-buffer-limit", "replica", "1mb", "1mb", "10"}}
+
 // The ways in which the link between a replica and its master can be broken.
 var chaosLinkScenarios = []chaosScenario{
 	{name: "link half open", run: chaosHalfOpen},
-	{name: "full copies cut off", run: chaosCopiesCutOff},
+	{name: "full copies cut off", args: chaosNarrow, run: chaosCopiesCutOff},
 	{name: "full copies not to be stored", disk: map[string]string{chaosReplica: "4m"}, run: chaosCopiesNotStored},
 	{name: "master loading", args: map[string][]string{chaosMaster: {"--rdbcompression", "no", "--key-load-delay", "15000"}}, run: chaosMasterLoading},
 	{name: "slow full copy", run: chaosSlowCopy},
@@ -154,8 +157,6 @@ func chaosCopiesCutOff(t *testing.T, f *chaosFleet) {
 	f.slowCopies(t, 4*time.Second)
 	stop := f.overwrite(t)
 	before := f.standing(t)
-	m.do(t, "CONFIG", "SET", "repl-backlog-size", "1mb") // from 7.0 on no limit is lower than the backlog
-	m.do(t, "CONFIG", "SET", "client-output-buffer-limit", "replica 1mb 1mb 10")
 	f.nodes[chaosReplica].startAnew(t)
 	f.broken(t, before, policies.CauseResyncLoop, func(r policies.Record) {
 		advice := regexp.MustCompile(`CONFIG SET client-output-buffer-limit "(replica \d+ \d+ \d+)" on master`).FindStringSubmatch(r.Error)

@@ -113,6 +113,7 @@ func chaosMiddleOff(t *testing.T, f *chaosFleet) {
 // The middle keeps the replica that it had. It comes back with all that is below it, which the operator leaves alone.
 func chaosMiddlePromoted(t *testing.T, f *chaosFleet) {
 	before := f.standing(t)
+	f.awaitReadings(t, chaosKnown) // PINGs to the end will grow the history
 	f.nodes[chaosReplica].promote(t)
 	if !f.live { // the twin has the time to let the end take over the history of the middle
 		f.awaitCopy(t, chaosOther, chaosReplica)

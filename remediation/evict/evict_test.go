@@ -33,7 +33,9 @@ type fake struct {
 	took    time.Duration
 	served  time.Duration
 	scans   int
+	reads   int                   // of TTLs
 	before  func(batch int) error // told before each UnlinkNear
+	onRead  func(n int)           // told before each TTLs
 }
 
 var _ Conn = (*fake)(nil)
@@ -67,8 +69,11 @@ func (f *fake) ScanNames(context.Context, uint64, int64) ([]probe.KeyName, uint6
 }
 
 func (f *fake) TTLs(_ context.Context, names []probe.KeyName) (out []int64, err error) {
-	defer time.Sleep(7 * time.Millisecond) // the answer is on its way
-	time.Sleep(3 * time.Millisecond)
+	f.reads++
+	if f.onRead != nil {
+		f.onRead(f.reads)
+	}
+	defer time.Sleep(time.Duration(f.reads) * time.Millisecond) // the answer is on its way, for longer each time
 	for _, n := range names {
 		out = append(out, f.pttl(n))
 	}
@@ -332,6 +337,36 @@ func TestBetweenTheReplicasWordAndTheMasters(t *testing.T) {
 		r := f.run(t, e)
 		if want := (Skipped{NoTTL: 1, Raised: 1, Gone: 1, Protected: 7, Capped: 50}); r.Skipped != want || r.Stop != StopCapped || r.Keys != 97 {
 			t.Errorf("ended by %s with %d keys, skipped %+v, want %+v", r.Stop, r.Keys, r.Skipped, want)
+		}
+	})
+}
+
+func TestAKeyThatIsRaisedWhileOthersAreLookedForStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.fill(0, 200, 100) // four times 50: the fifth reading is the second of the first keys
+		e := f.eviction()
+		f.onRead = func(n int) {
+			if n == 5 {
+				f.set(0, "k:0:0030", func(k *fakeKey) { k.expires = k.expires.Add(time.Second) }) // within the horizon
+			}
+		}
+		r := f.run(t, e)
+		if _, there := f.dbs[0]["k:0:0030"]; !there || len(f.dbs[0]) != 1 || r.Skipped != (Skipped{Raised: 1}) {
+			t.Errorf("%d keys are left, skipped %+v", len(f.dbs[0]), r.Skipped)
+		}
+	})
+}
+
+func TestAReplicaThatNamesMoreThanMayGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.fill(0, 200, 100)
+		e := f.eviction()
+		e.Sample = f.sample(e)
+		e.Policy.MaxKeys = 77
+		if r := f.run(t, e); r.Stop != StopCapped || r.Keys != 77 || r.Skipped.Capped < 100 {
+			t.Errorf("ended by %s with %d keys, %+v", r.Stop, r.Keys, r.Skipped)
 		}
 	})
 }
