@@ -205,7 +205,7 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 		return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s and %s", xn.Name, mn.Name, tlsMismatch(x, m))}, true
 	case coursesRound(g, xn):
 		return copyLoop(g, xn, mn, x, m), true
-	case refusedLogin(g.Courses[xn.Name], x, m, r.SyncInProgress.Or(false) || copying(m, x)):
+	case refusedLogin(g.Courses[xn.Name], x, m, copying(m, x)): // what the replica says of a copy flickers then
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s refuses the login or the commands of %s: its masteruser (%s) or masterauth is wrong, or the user lacks +psync +replconf +ping on %s; see ACL LOG there", mn.Name, xn.Name, cmpOr(x.MasterUser.Or(""), "default"), mn.Name)}, true
 	case r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(0) > silentLink:
 		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the copy from %s to %s has stood still for %d s: repl-timeout of %s ends it, and it begins anew; nothing shortens that but a lower repl-timeout", mn.Name, xn.Name, r.SyncLastIOSeconds.V, xn.Name)}, true
