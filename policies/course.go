@@ -14,6 +14,7 @@ type LinkCourse struct {
 	broke       int        // copies that ended without a link, as the replica shows them
 	copyFrom    Opt[int64] // the master's offset at the newest look with a new copy
 	copyAt      time.Time  // of that look
+	cut         bool       // that was more than the output buffer of a replica could hold at the time
 	grown       int64      // bytes: the most by which the stream grew for one copy
 }
 
@@ -34,7 +35,6 @@ const (
 	counterWrongPass
 	counterNoPerm
 	counterRejected // connections over maxclients
-	counterConnections
 	counters
 )
 
@@ -49,7 +49,7 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 		return LinkCourse{}
 	}
 	now := linkReading{xRun: x.RunID, mRun: m.RunID, target: Address{r.MasterHost, r.MasterPort}, counters: [counters]Opt[int64]{
-		s.SyncFull, s.OutputBufferKills, m.Replication.Offset, s.WrongPassErrors, s.NoPermErrors, s.RejectedConnections, s.ConnectionsReceived,
+		s.SyncFull, s.OutputBufferKills, m.Replication.Offset, s.WrongPassErrors, s.NoPermErrors, s.RejectedConnections,
 	}}
 	now.copying, now.left, now.read = r.SyncInProgress.Or(false), r.SyncLeftBytes, r.SyncReadBytes
 	if c.Since.IsZero() || !now.goesOnFrom(c.last) || x.At.Sub(c.Since) > courseMost {
@@ -65,6 +65,7 @@ func (c LinkCourse) Next(x, m Snapshot) LinkCourse {
 			c.broke++ // begun and ended between two looks
 		}
 	}
+	c.cut = c.cut || c.outgrew(m.ReplicaBuffer)
 	if now.beganAnew(c.last) {
 		c.broke++
 	}

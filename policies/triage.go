@@ -203,7 +203,7 @@ func linkTo(g Group, xn, mn Node, x, m Snapshot) (Triage, bool) {
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s wants a password and %s has no masterauth: CONFIG SET masterauth on %s", mn.Name, xn.Name, xn.Name)}, true
 	case tlsMismatch(x, m) != "":
 		return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s and %s", xn.Name, mn.Name, tlsMismatch(x, m))}, true
-	case coursesRound(g, xn):
+	case coursesRound(g, xn), unreadable(x, m) && g.Courses[xn.Name].Copies().Or(0) >= 2:
 		return copyLoop(g, xn, mn, x, m), true
 	case refusedLogin(g.Courses[xn.Name], x, m, copying(m, x)): // what the replica says of a copy flickers then
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s refuses the login or the commands of %s: its masteruser (%s) or masterauth is wrong, or the user lacks +psync +replconf +ping on %s; see ACL LOG there", mn.Name, xn.Name, cmpOr(x.MasterUser.Or(""), "default"), mn.Name)}, true
@@ -246,8 +246,8 @@ func cannotConnect(c LinkCourse, xn, mn Node, x, m Snapshot) Triage {
 		switch {
 		case c.moved(counterRejected).Or(0) > 0:
 			return Triage{Cause: CauseNetwork, Msg: fmt.Sprintf("%s points at its master %s, which is at maxclients and rejects new connections (%d since we look): connected_clients comes first; raise maxclients or close clients on %s", xn.Name, mn.Name, c.moved(counterRejected).V, mn.Name)}
-		case x.TLSReplication.Or(false) && c.moved(counterConnections).Or(0) > 0:
-			return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s over TLS, connections arrive there and none comes up: check tls-ca-cert-file, the certificates and their dates on both; the log of %s names the error", xn.Name, mn.Name, xn.Name)}
+		case x.TLSReplication.Or(false) && c.Span() >= courseEnough: // a handshake that fails is in no counter
+			return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s points at its master %s over TLS, is answered and no link comes up: check tls-ca-cert-file, the certificates and their dates on both, and what lies between them; the log of %s names the error", xn.Name, mn.Name, xn.Name)}
 		}
 	}
 	return Triage{Cause: CauseNetwork, Early: c.Span() < courseEnough,
@@ -257,12 +257,19 @@ func cannotConnect(c LinkCourse, xn, mn Node, x, m Snapshot) Triage {
 // courseEnough is how long a link has to be watched before its counters tell: a replica tries again each second.
 const courseEnough = 2500 * time.Millisecond
 
+// unreadable reports whether x is known not to read the data set of m.
+func unreadable(x, m Snapshot) bool {
+	reads, known := readsDataOf(x, m)
+	return known && !reads
+}
+
 // coursesRound reports whether the master begins one full copy after the other and the link never comes up. Each of the other replicas
 // may have had one of them.
 func coursesRound(g Group, xn Node) bool {
 	others := int64(len(g.Instance.Nodes)) - 2
 	c := g.Courses[xn.Name]
-	return c.Copies().Or(0) >= 2+max(0, others) && c.broke > 0 // a backup (redis-cli --rdb) counts as a copy too
+	n := c.Copies().Or(0) - max(0, others)
+	return n >= 2 && (c.broke > 0 || c.cut) || n >= 4 // a backup (redis-cli --rdb) counts as a copy too
 }
 
 // copyLoop tells a copy that the master cuts off for its output buffer from one that the replica cannot take.
@@ -270,7 +277,7 @@ func copyLoop(g Group, xn, mn Node, x, m Snapshot) Triage {
 	c := g.Courses[xn.Name]
 	n := c.Copies().V
 	begun := fmt.Sprintf("%s began %d full copies to %s in %s and none was finished", mn.Name, n, xn.Name, c.Span().Round(100*time.Millisecond))
-	if reads, known := readsDataOf(x, m); known && !reads {
+	if unreadable(x, m) {
 		return Triage{Cause: CauseLoadFailed, Msg: fmt.Sprintf("%s: %s (%s %s) is not known to read the data set of %s %s; upgrade %s, and take it off until then (REPLICAOF NO ONE)", begun, xn.Name, x.Product, x.Version, m.Product, m.Version, xn.Name)}
 	}
 	if !cutOff(c, m) {
@@ -285,7 +292,7 @@ func cutOff(c LinkCourse, m Snapshot) bool {
 	if kills := c.moved(counterKills); kills.Known {
 		return kills.V > 0
 	}
-	return c.outgrew(m.ReplicaBuffer) || !m.ReplicaBuffer.Known || !c.Streamed().Known
+	return c.cut || c.outgrew(m.ReplicaBuffer) || !m.ReplicaBuffer.Known || !c.Streamed().Known
 }
 
 // bufferAdvice says which limit is too small and what it would take.

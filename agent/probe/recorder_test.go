@@ -24,7 +24,7 @@ import (
 )
 
 // TestRecord makes the recordings of TestRecordedFaults anew: RECORD=testdata/cases go test -run TestRecord -timeout 1h ./agent/probe
-// It breaks real servers in containers and takes some four minutes a version; -run TestRecord/redis-7.0 makes one file, and RECORD_ONLY=tls
+// It breaks real servers in containers and takes some five minutes a version; -run TestRecord/redis-7.0 makes one file, and RECORD_ONLY=tls
 // tries one story without writing a file. It needs docker on this machine and the images of .ci/redis-image all.
 func TestRecord(t *testing.T) {
 	dir := os.Getenv("RECORD")
