@@ -202,7 +202,7 @@ func (f ReattachFacts) foreignLineage() Verdict {
 }
 
 // liveIO is the age in seconds up to which a byte proves that a master is alive now.
-const liveIO = 2
+const liveIO = 3
 
 // followedByRecord: a node that restarted as a master without its data forgets what it followed; our own record does not.
 func (f ReattachFacts) followedByRecord() bool {

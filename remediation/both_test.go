@@ -30,7 +30,7 @@ func TestAnEscalatedFaultDoesNotKeepAnotherWaiting(t *testing.T) {
 	r.record(prod1, memory, policies.OutcomeSucceeded) // although no alarm told of it
 	r.waitState(prod1, policies.StateEscalated)
 	x.wantWrites(map[string]int{})
-	if w := m.writes(); w["scan"] == 0 || len(w) != 1 {
+	if w := m.writes(); w["scan"] == 0 || w["config|set"] != 2 || len(w) != 2 {
 		t.Errorf("the master was sent %v", w)
 	}
 	m.takesWrites()

@@ -192,7 +192,7 @@ func TestActionsList(t *testing.T) {
 	if strings.Index(out, planned) > strings.Index(out, repaired) {
 		t.Errorf("not newest first:\n%s", out)
 	}
-	d.fails(t, []string{"actions", "list", "--action", "reboot"}, "reboot", "reclaim-expired or reattach-replica")
+	d.fails(t, []string{"actions", "list", "--action", "reboot"}, "reboot", "evict-near-expiry or kill-idle-clients")
 	d.fails(t, []string{"actions", "list", "--outcome", "done"}, "done", "succeeded")
 	d.fails(t, []string{"actions", "list", "--limit", "-1"}, "-1")
 	d.fails(t, []string{"actions", "list", "--since", "soon"}, "--since", "soon")

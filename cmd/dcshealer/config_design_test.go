@@ -84,7 +84,9 @@ func wantFullConfig(file, dir string) policies.Config {
 		Name: "dcs-prod-02", ManagedBy: policies.ManagedByNone, Password: "hunter3",
 		Nodes: []policies.Node{{Name: "dcs-master-02", Address: policies.Address{Host: "fd00::2", Port: 6380}, Role: policies.RoleMaster}},
 	}}
+	dcs := policies.PresetDCS()
 	cfg.Policies["prod"] = policies.Policy{
+		Fragmentation: dcs.Fragmentation, Purge: dcs.Purge, Evict: dcs.Evict, Kill: dcs.Kill,
 		Preset:      "dcs",
 		UsedMemory:  policies.UsedMemory{Warning: 81, Critical: 96.5, Clear: 4, For: 3},
 		Clients:     policies.ClientsThreshold{Warning: 91, Critical: 99, Clear: 6, For: 4},
@@ -92,7 +94,7 @@ func wantFullConfig(file, dir string) policies.Config {
 		EvictedKeys: policies.CountThreshold{Bound: 2, Window: 2 * time.Hour},
 		Replication: policies.ReplicationThreshold{CriticalAfter: 7 * time.Second},
 		Reclaim: policies.Reclaim{Target: 71, MaxDuration: 6 * time.Minute, CallP99: 350 * time.Microsecond, Duty: 26,
-			AbortCall: 51 * time.Millisecond, Cooldown: 16 * time.Minute},
+			AbortCall: 51 * time.Millisecond, Cooldown: 16 * time.Minute, LazyFree: true, OnSlowCall: policies.SlowCallStops},
 		Reattach: policies.Reattach{Grace: 8 * time.Second, Cooldown: 2 * time.Minute, Undone: 3},
 		Windows:  []policies.Window{{Cron: "0 2 * * 1-5", Duration: 4 * time.Hour, Zone: "Europe/Berlin"}},
 	}

@@ -62,7 +62,7 @@ func TestLiveRefusals(t *testing.T) {
 	d := newStateDir(t)
 	for _, tc := range []struct{ args, words string }{
 		{"enable nosuch --action reclaim-expired --reason r", "nosuch|dcs-prod-01, dcs-prod-02"},
-		{"enable dcs-prod-01 --action reboot --reason r", "reboot|reclaim-expired or reattach-replica"},
+		{"enable dcs-prod-01 --action reboot --reason r", "reboot|evict-near-expiry or kill-idle-clients"},
 		{"enable dcs-prod-01 --reason r", "--action"},
 		{"enable dcs-prod-01 --action reclaim-expired", "--reason is required"},
 		{"enable dcs-prod-01 --action reclaim-expired --reason r --for 0s", "--for"},
