@@ -269,7 +269,7 @@ func coursesRound(g Group, xn Node) bool {
 	others := int64(len(g.Instance.Nodes)) - 2
 	c := g.Courses[xn.Name]
 	n := c.Copies().Or(0) - max(0, others)
-	return n >= 2 && (c.broke > 0 || c.cut) || n >= 4 // a backup (redis-cli --rdb) counts as a copy too
+	return n >= 2 && (c.broke > 0 || c.cut || c.moved(counterKills).Or(0) > 0) || n >= 4 // a backup (redis-cli --rdb) counts as a copy too
 }
 
 // copyLoop tells a copy that the master cuts off for its output buffer from one that the replica cannot take.
