@@ -113,7 +113,8 @@ func (r reads) commands() []redis.Cmder {
 
 // rest reads what INFO does not tell, in one round trip and a second where the slow log moved.
 func (p *Prober) rest(ctx context.Context, snap *policies.Snapshot, deep bool) error {
-	r := newReads(ctx, deep || p.set.stale(snap.RunID, snap.At), deep, p.asksRefusals(snap))
+	down := snap.Replication.Role == policies.RoleReplica && !snap.Replication.LinkUp.Or(true) // why may be a setting that was changed just now
+	r := newReads(ctx, down || deep || p.set.stale(snap.RunID, snap.At), deep, p.asksRefusals(snap))
 	if err := p.s.pipeline(ctx, r.commands()...); err != nil {
 		return err
 	}

@@ -89,51 +89,6 @@ func (f *chaosFleet) slowCopies(t *testing.T, took time.Duration) {
 	f.nodes[chaosMaster].do(t, "CONFIG", "SET", "rdb-key-save-delay", (took / 250).Microseconds())
 }
 
-// overwrite sets the same few big values again and again, half a megabyte a second in pieces that the other replica can swallow: the
-// replication stream grows and the data stay the same. It ends with the test, or when it is stopped.
-func (f *chaosFleet) overwrite(t *testing.T) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	db, value := newChaosNode(t, "writer", f.nodes[chaosMaster].c).db, strings.Repeat("x", 64<<10)
-	write := func(i int) error { return db.Set(ctx, fmt.Sprintf("big:%d", i%8), value, 0).Err() }
-	for i := range 8 {
-		if err := write(i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.awaitInStep(t)
-	go func() {
-		tick := time.NewTicker(125 * time.Millisecond)
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-ctx.Done():
-				done <- nil
-				return
-			case <-tick.C:
-			}
-			if err := write(i); err != nil && ctx.Err() == nil {
-				done <- err
-				return
-			}
-		}
-	}()
-	var ended bool
-	stop = func() {
-		if ended {
-			return
-		}
-		ended = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the write load ended: %v", err)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
-}
-
 // startLoading starts a killed master and returns while it loads what it saved.
 func (f *chaosFleet) startLoading(t *testing.T, name string) {
 	t.Helper()

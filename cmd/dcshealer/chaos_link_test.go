@@ -1,7 +1,6 @@
 package main
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,13 +18,9 @@ var chaosLinked = map[string][]string{
 
 var chaosLinkedPeers = map[string]string{chaosMaster: "master:6380"}
 
-// chaosNarrow leaves little room for what a replica has not read yet. From 7.0 on that is never less than the backlog.
-var chaosNarrow = map[string][]string{chaosMaster: {"--repl-backlog-size", "1mb", "--client-output-buffer-limit", "replica", "1mb", "1mb", "10"}}
-
 // The ways in which the link between a replica and its master can be broken.
 var chaosLinkScenarios = []chaosScenario{
 	{name: "link half open", run: chaosHalfOpen},
-	{name: "full copies cut off", args: chaosNarrow, run: chaosCopiesCutOff},
 	{name: "full copies not to be stored", disk: map[string]string{chaosReplica: "4m"}, run: chaosCopiesNotStored},
 	{name: "master loading", args: map[string][]string{chaosMaster: {"--rdbcompression", "no", "--key-load-delay", "15000"}}, run: chaosMasterLoading},
 	{name: "slow full copy", run: chaosSlowCopy},
@@ -146,26 +141,6 @@ func chaosHalfOpen(t *testing.T, f *chaosFleet) {
 	if now := f.counter(t, "sync_full"); now != copies {
 		t.Errorf("the master made %d full copies, want none", now-copies)
 	}
-}
-
-// Each copy takes longer than the replica's share of the master's memory lasts. What the refusal advises cures it.
-func chaosCopiesCutOff(t *testing.T, f *chaosFleet) {
-	m := f.nodes[chaosMaster]
-	if reply, _ := m.do(t, "CONFIG", "GET", "repl-rdb-channel").([]any); len(reply) > 0 {
-		m.do(t, "CONFIG", "SET", "repl-rdb-channel", "no") // with it the replica keeps the stream itself, and nothing is cut off
-	}
-	f.slowCopies(t, 4*time.Second)
-	stop := f.overwrite(t)
-	before := f.standing(t)
-	f.nodes[chaosReplica].startAnew(t)
-	f.broken(t, before, policies.CauseResyncLoop, func(r policies.Record) {
-		advice := regexp.MustCompile(`CONFIG SET client-output-buffer-limit "(replica \d+ \d+ \d+)" on master`).FindStringSubmatch(r.Error)
-		if advice == nil {
-			t.Fatalf("the refusal advises no limit: %s", r.Error)
-		}
-		m.do(t, "CONFIG", "SET", "client-output-buffer-limit", advice[1])
-	}, `began \d+ full copies to replica-1 in [\d.]+s`, "1024 KiB|1048576", `grows by \d+ [KM]iB a second`)
-	stop()
 }
 
 // The replica's disk is full, so that each copy ends where it begins.
