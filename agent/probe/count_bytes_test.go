@@ -107,9 +107,13 @@ func keyMemory(t *testing.T, c *redis.Client) int64 {
 	return int64(sum)
 }
 
-// settled waits until nothing is left to be freed and the tables stay as they are, and returns keyMemory.
-func settled(t *testing.T, c *redis.Client) int64 {
+// settled waits until nothing is left to be freed, no table of these databases is under way to another size and memory stays as it
+// is, and returns keyMemory.
+func settled(t *testing.T, c *redis.Client, dbs []int) int64 {
 	t.Helper()
+	for _, db := range dbs {
+		redistest.Eventually(t, "the tables have their sizes", func() bool { return !resizing(t, c, db) })
+	}
 	last, same := int64(0), 0
 	redistest.Eventually(t, "the memory has settled", func() bool {
 		in, now := parseInfo(c.Info(context.Background(), "memory").Val()), keyMemory(t, c)
@@ -121,6 +125,28 @@ func settled(t *testing.T, c *redis.Client) int64 {
 		return same >= 60 // polls, about 0.3 s: the server looks at 16 databases ten times a second, and moves a table bit by bit
 	})
 	return last
+}
+
+// accounted waits until the server has told its own clients' buffers twice, that of the link to its master included: it looks at all of
+// them once a second, and what it has not told yet looks like data.
+func accounted(t *testing.T, c *redis.Client) {
+	t.Helper()
+	uptime := func() int64 {
+		return parseInfo(c.Info(context.Background(), "server").Val()).int("uptime_in_seconds").V
+	}
+	until := uptime() + 3
+	redistest.Eventually(t, "the buffers are accounted for", func() bool { return uptime() >= until })
+}
+
+// resizing reports whether a table of the database is under way to another size: meanwhile it holds both, and not a byte moves until
+// the old one is freed. The server does a millisecond of that work ten times a second.
+func resizing(t *testing.T, c *redis.Client, db int) bool {
+	t.Helper()
+	stats, err := c.Do(context.Background(), "debug", "htstats", db).Text()
+	if err != nil {
+		t.Fatalf("DEBUG HTSTATS %d: %v", db, err)
+	}
+	return strings.Contains(stats, "rehashing target")
 }
 
 // sweep deletes the expired keys as the action does. One large SCAN instead would leave a server of 8.0 or Valkey with room for as
@@ -230,7 +256,8 @@ func TestCountLiveTellsWhatASweepFrees(t *testing.T) {
 func checkCount(t *testing.T, sets []keySet, resync bool) {
 	p := pairOfServers(t)
 	dbs := p.fill(t, sets, resync)
-	before, expired := settled(t, p.m), expiredKeys(p.m)
+	before, expired := settled(t, p.m, dbs), expiredKeys(p.m)
+	accounted(t, p.r)
 	got, err := p.x.CountLive(t.Context(), CountOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +266,7 @@ func checkCount(t *testing.T, sets []keySet, resync bool) {
 		t.Errorf("expired_keys of the master went from %d to %d", expired, now)
 	}
 	sweep(t, p.m, dbs)
-	stale, freed := expiredKeys(p.m)-expired, before-settled(t, p.m)
+	stale, freed := expiredKeys(p.m)-expired, before-settled(t, p.m, dbs)
 	keys, bytes := got.Expired(), got.Bytes()
 	t.Logf("keys %d, estimate %v; bytes %d, estimate %v (%.3f): %s", stale, keys, freed, bytes, float64(bytes.V)/float64(freed), got.Method)
 	if !got.Complete || keys != policies.Known(stale) || stale == 0 {

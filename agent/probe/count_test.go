@@ -38,11 +38,13 @@ func fillStale(t *testing.T, m *server, live, stale int) {
 }
 
 func TestCountLiveIsExactOnAReplica(t *testing.T) {
+	t.Parallel()
 	m := startServer(t, "--enable-debug-command", "local")
 	x := replicaOf(t, m)
 	fillStale(t, m, 3000, 1200)
 	p := x.prober()
 	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](8400) })
+	accounted(t, x.admin())
 	got, err := p.CountLive(t.Context(), CountOptions{Batch: 200})
 	if err != nil {
 		t.Fatal(err)
