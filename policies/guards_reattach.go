@@ -250,11 +250,11 @@ func (f ReattachFacts) ownWrites() Verdict {
 		return deny("%s is set replica-read-only no: it may hold keys of its own from before it was promoted, which no offset shows%s", f.XNode.Name, lift)
 	case own.Known && !slices.Contains([]ReplID{f.M.Replication.ReplID, f.M.Replication.ReplID2}, x.ReplID2):
 		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
-	case !own.Known && k.Related && k.Known && x.ReplID == f.M.Replication.ReplID2 && x.ReplID != f.M.Replication.ReplID && k.Behind == 0 && x.BacklogActive.Or(false) && !newReplicas(f.X, f.OldX):
+	case !own.Known && k.Related && k.Known && x.ReplID == f.M.Replication.ReplID2 && x.ReplID != f.M.Replication.ReplID && k.Behind == 0 && x.BacklogActive.Or(false) && !inUse(f.Group, f.XNode, f.X, f.OldX):
 		return allow("%s is the former master: %s has gone on from its very history and holds all of it", f.XNode.Name, f.MNode.Name)
 	case !own.Known:
 		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
-	case newReplicas(f.X, f.OldX):
+	case inUse(f.Group, f.XNode, f.X, f.OldX):
 		return deny("%s is a master with replicas of its own: it is in use%s", f.XNode.Name, lift)
 	case own.V > 0 && GrowthExplained(f.X, f.OldX) != "":
 		return allow("the history of %s grew by %d bytes since it left its master, none of them a write: %s", f.XNode.Name, own.V, GrowthExplained(f.X, f.OldX))

