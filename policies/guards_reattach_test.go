@@ -161,6 +161,47 @@ func TestReattachKeepsData(t *testing.T) {
 			r := &tr.x.Replication
 			r.ReplID, r.ReplID2, r.SecondOffset = histM, noHist, Known(int64(-1))
 		}, nil, "", ""},
+		{"former master that had been promoted itself once", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset = histM, histE, Known(int64(501))
+		}, nil, "", ""},
+		{"former master with replicas of its own", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset = histM, noHist, Known(int64(-1))
+			r.Replicas = []ReplicaLine{{Host: outsider, Port: 1}}
+		}, nil, "no-lost-writes", ""},
+		{"written to without replicating it, since it was alone", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Alone = Alone{ReplID: tr.x.Replication.ReplID, Writes: tr.oldX.Followed.Writes}
+			tr.oldX.Followed = Followed{}
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "no-lost-writes", "not replicated"},
+		{"written to as a replica, since the byte at which it left", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "no-lost-writes", "not replicated"},
+		{"other changes than at an earlier byte are those it was sent", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo - 1
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "", ""},
+		{"other changes after a save prove nothing", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo
+			tr.x.Persistence.ChangesSinceLastSave, tr.x.Persistence.LastSaveTime = Known(int64(0)), Known(int64(991))
+		}, nil, "", ""},
+		{"the master is reached at a loopback address and the replica on another host", promotedTrio, func(tr *trio) { tr.in.Nodes[0].Address.Host = "127.0.0.1" }, nil, "master-safe", "a loopback address"},
+		{"the master's name leads to a loopback address here", promotedTrio, func(tr *trio) { tr.m.OwnIPs = []string{"127.0.1.1"} }, nil, "master-safe", "a loopback address"},
+		{"both are reached at loopback addresses", promotedTrio, func(tr *trio) { tr.in.Nodes[0].Address.Host, tr.in.Nodes[1].Address.Host = "127.0.0.1", "localhost" }, nil, "", ""},
+		{"loopback here, and the address for the replicas is in the config", promotedTrio, func(tr *trio) {
+			tr.in.Nodes[0].Address.Host, tr.in.Nodes[0].PeerAddress = "127.0.0.1", Address{"10.0.0.1", 6379}
+		}, nil, "", ""},
+		{"an empty server of no known history", promotedTrio, func(tr *trio) {
+			tr.x.DBs, tr.x.Replication.ReplID, tr.x.Replication.ReplID2 = nil, histE, noHist
+		}, nil, "lineage|no-lost-writes", "holds no keys"},
 		{"former master that wrote on", promotedTrio, func(tr *trio) {
 			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
 			r := &tr.x.Replication

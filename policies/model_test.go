@@ -282,8 +282,11 @@ func modelOnlyOnX(f ReattachFacts) string {
 				return "X, a master, is followed by a node of the group: it is in use"
 			}
 		}
-		if modelNone(r.ReplID2) && r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
+		if r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
 			return "" // a former master, all of whose history M has
+		}
+		if at.Known && r.SecondOffset == Known(at.V+1) && modelHidden(x, f.OldX, at.V) {
+			return "X took writes that its history does not show"
 		}
 		left := r.SecondOffset.V - 1 // the last byte of the history that it left
 		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
@@ -321,6 +324,17 @@ func modelQuiet(x Snapshot, old NodeMemory, left int64) bool {
 	followed := old.Followed.ReplID == x.Replication.ReplID2 && old.Followed.Offset <= left && still(old.Followed.Writes)
 	alone := !modelNone(old.Alone.ReplID) && old.Alone.ReplID == x.Replication.ReplID && still(old.Alone.Writes)
 	return followed || alone
+}
+
+// modelHidden: X counts other changes than it did at the very byte at which it stands, in one run and without a save in between.
+func modelHidden(x Snapshot, old NodeMemory, at int64) bool {
+	is := x.Persistence
+	other := func(w WriteCount) bool {
+		return w.RunID == x.RunID && is.ChangesSinceLastSave.Known && w.Changes.Known && is.ChangesSinceLastSave.V != w.Changes.V &&
+			is.LastSaveTime.Known && is.LastSaveTime == w.LastSave && is.Saves == w.Saves
+	}
+	return old.Followed.ReplID == x.Replication.ReplID2 && old.Followed.Offset == at && other(old.Followed.Writes) ||
+		old.Alone.ReplID == x.Replication.ReplID && other(old.Alone.Writes)
 }
 
 // modelHolds: M has the history id up to its byte v.

@@ -114,6 +114,8 @@ func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 		t.Cause, t.Msg = CauseMasterEmpty, fmt.Sprintf("%s is a master with %s keys and %s is empty: following it would delete them", xn.Name, x.Keys(), mn.Name)
 	case inUse(g, xn, x, g.Memory[xn.Name]):
 		t.Cause, t.Msg = CauseTwoMasters, fmt.Sprintf("%s and %s are both masters, and %s has replicas of its own: decide which one holds the data", xn.Name, mn.Name, xn.Name)
+	case formerMaster(x.Replication, m.Replication):
+		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is the former master and still a master; %s has gone on from its history", xn.Name, mn.Name)
 	case own.Known && own.V > 0 && GrowthExplained(x, g.Memory[xn.Name]) != "":
 		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is a master instead of a replica of %s; its history grew by %d bytes, none of them a write: %s", xn.Name, mn.Name, own.V, GrowthExplained(x, g.Memory[xn.Name]))
 	case own.Known && own.V > 0:
