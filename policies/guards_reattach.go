@@ -278,6 +278,9 @@ func (f ReattachFacts) ownWrites() Verdict {
 	if hiddenWrites(f.X, f.OldX) {
 		return deny("%s has added nothing to its history and counts other changes than when it was at the same byte of it: it took writes that were not replicated, by a script or as a writable replica%s", f.XNode.Name, lift)
 	}
+	if m := f.M.Replication; m.ReplID == x.ReplID2 && m.BacklogActive.Or(false) && m.Offset == Known(x.SecondOffset.V-1) && mk.V > 0 && xk.V > mk.V { // an empty master is master-safe's
+		return deny("%s and %s are at the same byte of one history and hold %d and %d keys: the replica took writes that were not replicated, by a script or as a writable replica%s", f.XNode.Name, f.MNode.Name, xk.V, mk.V, lift)
+	}
 	return allow("%s has added nothing since it left its master (offset %d)", f.XNode.Name, x.Offset.V)
 }
 

@@ -183,6 +183,12 @@ func TestReattachKeepsData(t *testing.T) {
 			tr.oldX.Followed.Offset = fullTo
 			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
 		}, nil, "no-lost-writes", "not replicated"},
+		{"a key more than the master at the very same byte", promotedTrio, func(tr *trio) { tr.x.DBs[0].Keys++ }, nil, "no-lost-writes", "501 and 500 keys"},
+		{"a key more than the master, which has gone on", promotedTrio, func(tr *trio) {
+			tr.x.DBs[0].Keys++
+			tr.m.Replication.Offset = Known(fullTo + 1)
+		}, nil, "", ""},
+		{"a key less than the master at the same byte: a restart leaves expired keys out", promotedTrio, func(tr *trio) { tr.x.DBs[0].Keys-- }, nil, "", ""},
 		{"other changes than at an earlier byte are those it was sent", grownTrio, func(tr *trio) {
 			tr.x.Replication.Offset = Known(fullTo)
 			tr.oldX.Followed.Offset = fullTo - 1
@@ -263,7 +269,7 @@ func TestReattachKeepsData(t *testing.T) {
 		{"the server's own port is not known", promotedTrio, func(tr *trio) { tr.m.TCPPort = Opt[int]{} }, nil, "master-safe", "port unknown"},
 		{"the server's own port is the configured one", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6379) }, nil, "", ""},
 		{"the port is not told (TLS only)", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(0) }, nil, "", ""},
-		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 450, 0}} }, nil, "", ""},
+		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs, tr.m.Replication.Offset = []DB{{0, 450, 0}}, Known(fullTo+1) }, nil, "", ""},
 		{"writable replica, partial resync keeps its keys", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "", ""},
 		{"writable replica, a full copy would delete them", copyTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only"},
 		{"read-only not known", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "read-only"},

@@ -288,6 +288,9 @@ func modelOnlyOnX(f ReattachFacts) string {
 		if at.Known && r.SecondOffset == Known(at.V+1) && modelHidden(x, f.OldX, at.V) {
 			return "X took writes that its history does not show"
 		}
+		if at.Known && r.SecondOffset == Known(at.V+1) && r.ReplID2 == m.Replication.ReplID && m.Replication.Offset == at && m.Replication.BacklogActive == Known(true) && modelKeys(x) > modelKeys(m) {
+			return "X holds keys that the same history did not give M"
+		}
 		left := r.SecondOffset.V - 1 // the last byte of the history that it left
 		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
 			return "X, a master, may have taken writes"
