@@ -17,6 +17,7 @@ type ReattachFacts struct {
 	OldX, OldM   NodeMemory
 	EarlierM     Snapshot // M in the probe before: buffers that grow show by two
 	PlannedM     Snapshot // M when the plan was made; zero: it is being made now
+	Peer         Snapshot // what answers us at M's peer address, where that is not where we reach M; zero: nothing that we can read
 	Predicted    Resync
 	Kill         bool // the step is CLIENT KILL TYPE master on X, whose link to M is half open; else it is REPLICAOF M
 	AllowLost    bool // a person let this one case through, by name, once
@@ -86,6 +87,8 @@ func (f ReattachFacts) masterSafe() Verdict {
 		return deny("%s is not a master but a %s", name, cmpOr(string(m.Replication.Role), "node of unknown role"))
 	case !f.Kill && f.translated() != "":
 		return deny("%s: set peer_address of %s in the config to what %s has to dial; a wrong one can lead to another server, whose data would replace that of %s", f.translated(), name, f.XNode.Name, f.XNode.Name)
+	case !f.Kill && f.Peer.RunID != "" && f.Peer.RunID != m.RunID:
+		return deny("the peer_address %s of %s leads to another server (run id %s) than the one that we reach at %s (%s), and its data would replace that of %s: correct peer_address", f.MNode.Peer(), name, short(f.Peer.RunID), f.MNode.Address, short(m.RunID), f.XNode.Name)
 	case !m.Loading.Known || m.Loading.V:
 		return hold("%s is loading its data set, or does not say", name)
 	case !m.Cluster.Known || m.Cluster.V:

@@ -172,6 +172,9 @@ func TestNoReattachmentIsPermittedThatLosesData(t *testing.T) {
 		if c.below(3) == 2 {
 			f.OldM = drawMemory(c)
 		}
+		if c.below(8) == 7 {
+			f.Peer = Snapshot{Reach: pick(c, poolReach...), RunID: pick(c, "run-of-node-m", "another", "")}
+		}
 		plan := PlanReattach(f, pick(c, CausePromoted, CauseStuckLink))
 		f.Kill = plan.Commands[0][0] == "CLIENT"
 		if got, want := plan.Expect.Resync, modelResync(f.X.Replication, f.M.Replication); got != want {
@@ -219,6 +222,8 @@ func modelDanger(f ReattachFacts) string {
 		return "M is not a master that is up and has loaded"
 	case x.Reach != ReachUp || x.Loading != Known(false):
 		return "X is not up and loaded: what it holds is not known"
+	case !f.Kill && f.Peer.RunID == "another":
+		return "the address that X is given leads to another server"
 	case x.RunID == "" || m.RunID == "" || x.RunID == m.RunID:
 		return "X and M are not two processes for sure"
 	case !x.KeyspaceKnown || !m.KeyspaceKnown || modelKeys(m) == 0 && modelKeys(x) > 0:

@@ -272,7 +272,7 @@ func TestVerifyEndsAFullResyncLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := verify(func(since time.Duration, x, m *policies.Snapshot) {
 			down(x)
-			x.Replication.SyncLeftBytes = policies.Known(int64(since)) // it moves all the time
+			x.Replication.SyncLeftBytes = policies.Known(int64(since))           // it moves all the time
 			m.Stats.SyncFull = policies.Known(1 + int64(since/(10*time.Second))) // counted before the first byte
 		})
 		v.Before.Stats.SyncFull = policies.Known(int64(0))
