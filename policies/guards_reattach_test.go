@@ -139,6 +139,9 @@ func TestReattachKeepsData(t *testing.T) {
 		}, nil, "", ""},
 		{"another replica is linked to the master", promotedTrio, nil, nil, "", ""},
 
+		{"the master restarted since the plan was made", promotedTrio, nil, func(f *ReattachFacts) { f.PlannedM = Snapshot{RunID: "another"} }, "identity", "node-m restarted since the diagnosis"},
+		{"the master is the one of the plan", promotedTrio, nil, func(f *ReattachFacts) { f.PlannedM = f.M }, "", ""},
+
 		// the replica itself
 		{"replica is loading: its keys are still coming", promotedTrio, func(tr *trio) { tr.x.Reach, tr.x.Loading = ReachLoading, Known(true) }, nil, "busy?|capability?|identity?|master-safe?", "node-x"},
 		{"replica is loading and the master is empty", promotedTrio, func(tr *trio) {
@@ -159,6 +162,8 @@ func TestReattachKeepsData(t *testing.T) {
 		{"how far the replica came is not known", strayTrio, func(tr *trio) { tr.x.Replication.ReplicaOffset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
 		{"how far the master came is not known", promotedTrio, func(tr *trio) { tr.m.Replication.Offset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
 		{"copy of a master that was silent for 9 s: perhaps the last copy", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(9)) }, nil, "lineage?", "wait for its next PING"},
+		{"copy of a master that was heard of 3 s ago", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(3)) }, nil, "", ""},
+		{"copy of a master that was heard of 4 s ago", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(4)) }, nil, "lineage?", "wait for its next PING"},
 		{"former master, all of whose history the new one has", promotedTrio, func(tr *trio) {
 			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
 			r := &tr.x.Replication
@@ -259,6 +264,8 @@ func TestReattachKeepsData(t *testing.T) {
 		{"promoted, without a backlog: writes do not show", promotedTrio, func(tr *trio) { tr.x.Replication.BacklogActive = Known(false) }, nil, "no-lost-writes", "node-x"},
 		{"promoted, backlog not known", promotedTrio, func(tr *trio) { tr.x.Replication.BacklogActive = Opt[bool]{} }, nil, "no-lost-writes", "node-x"},
 		{"promoted, with replicas of its own", promotedTrio, func(tr *trio) { tr.x.Replication.Replicas = []ReplicaLine{{Host: outsider, Port: 1}} }, nil, "no-lost-writes", "in use"},
+		{"promoted, and it was seen as a writable replica once", promotedTrio, nil, func(f *ReattachFacts) { f.OldX.Writable = noon.Add(-time.Hour) }, "no-lost-writes", "seen as a writable replica"},
+		{"seen as a writable replica once, and a partial resync deletes nothing", strayTrio, nil, func(f *ReattachFacts) { f.OldX.Writable = noon.Add(-time.Hour) }, "", ""},
 		{"role of the replica not known", promotedTrio, func(tr *trio) { tr.x.Replication.Role = "" }, nil, "identity no-lost-writes", "node-x"},
 		{"promoted, and it was a writable replica before: keys of its own that no offset shows", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only no"},
 		{"promoted, and whether it was writable is not known", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "+config|get"},
@@ -363,6 +370,7 @@ func TestReattachGuardsOfTheCopy(t *testing.T) {
 		{"master wants a password, the replica has one", strayTrio, func(tr *trio) { tr.m.AuthRequired, tr.x.MasterAuthSet = Known(true), Known(true) }, nil, "", ""},
 		{"master wants a password, the replica has none", strayTrio, func(tr *trio) { tr.m.AuthRequired = Known(true) }, nil, "auth", "CONFIG SET masterauth on node-x"},
 		{"master wants a password, masterauth not readable", strayTrio, func(tr *trio) { tr.m.AuthRequired, tr.x.MasterAuthSet = Known(true), Opt[bool]{} }, nil, "auth", "+config|get"},
+		{"master wants no password, and the replica would send one", strayTrio, func(tr *trio) { tr.x.MasterAuthSet = Known(true) }, nil, "auth", "masterauth"},
 		{"whether a password is wanted is not known", strayTrio, func(tr *trio) { tr.m.AuthRequired = Opt[bool]{} }, nil, "auth", "node-m"},
 		{"no password wanted, masterauth not readable", strayTrio, func(tr *trio) { tr.x.MasterAuthSet = Opt[bool]{} }, nil, "", ""},
 
