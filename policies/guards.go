@@ -250,6 +250,9 @@ func (f Facts) managedElsewhere() Verdict {
 		return deny("no node of %s showed its clients, so a Sentinel cannot be ruled out", f.Instance.Name)
 	}
 	for _, s := range f.SentinelNodes {
+		if !s.SentinelSeen.Known && !s.Reach.Answers() {
+			return deny("%s cannot be reached (%s), so a Sentinel cannot be ruled out", s.Node, s.Reach)
+		}
 		if !s.SentinelSeen.Known {
 			return deny("%s did not show its clients, so a Sentinel cannot be ruled out: grant +client|list to the user", s.Node)
 		}

@@ -143,7 +143,7 @@ func TestMemoryThatNoSweepFreesIsLeftToAPerson(t *testing.T) {
 			check := untouched(t, s)
 			r.alarm(prod1, memory)
 			rec := r.refuses(prod1, memory, c.cause, policies.GuardWorthwhile)
-			if !slices.Equal(rec.DeniedBy, []policies.Guard{policies.GuardWorthwhile}) {
+			if !slices.Equal(steady(rec.DeniedBy), []policies.Guard{policies.GuardWorthwhile}) {
 				t.Errorf("denied by %v, want worthwhile alone", rec.DeniedBy)
 			}
 			rounds(t, s, 2)

@@ -69,11 +69,8 @@ func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (reply st
 	pipe := c.conn.Pipeline()
 	_ = pipe.Process(ctx, info)
 	_ = pipe.Process(ctx, cmd)
-	_, err = pipe.Exec(ctx)
-	if cmd.Err() != nil {
-		err = cmd.Err()
-	}
-	return cmd.Val(), probe.FromInfo(info.Val()), err
+	_, _ = pipe.Exec(ctx) // each command has its own error, and one that INFO met says nothing of REPLICAOF
+	return cmd.Val(), probe.FromInfo(info.Val()), cmd.Err()
 }
 
 // Detach sends REPLICAOF NO ONE, which calls off a REPLICAOF of a moment ago.
