@@ -127,12 +127,20 @@ func (c *conn) Select(ctx context.Context, db int) error {
 }
 
 // Scan sends one plain SCAN, without MATCH and TYPE, which deletes the expired keys that it visits on a master. The
-// names are dropped unread.
+// names are dropped unread. A ROLE goes out after it in the same packet: on a node that is a replica now it is reclaim.ErrNotMaster, so
+// that no other SCAN follows.
 func (c *conn) Scan(ctx context.Context, cursor uint64, count int64) (next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	cmd := redis.NewCmd(ctx, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count)
-	if err := c.conn.Process(ctx, cmd); err != nil {
+	cmd, role := redis.NewCmd(ctx, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count), redis.NewCmd(ctx, "ROLE")
+	pipe := c.conn.Pipeline()
+	_ = pipe.Process(ctx, cmd)
+	_ = pipe.Process(ctx, role)
+	_, err = pipe.Exec(ctx)
+	if is, _ := role.Slice(); len(is) > 0 && is[0] == "slave" {
+		return 0, reclaim.ErrNotMaster // whatever it said to the SCAN
+	}
+	if err = cmp.Or(cmd.Err(), err); err != nil {
 		return 0, err
 	}
 	reply, err := cmd.Slice()

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -32,7 +33,7 @@ func TestANodeThatRenamesCommandsIsReadAndCountedInFull(t *testing.T) {
 	if s.Reach != policies.ReachUp || !s.CommandsKnown || len(s.Renamed) > 0 || s.ConfigDenied || !s.LazyfreeExpire.Known || !s.Slowlog.Known || !s.SentinelSeen.Known || s.Replication.LinkState != "connected" {
 		t.Errorf("%+v", s)
 	}
-	accounted(t, x.admin())
+	redistest.Accounted(t, func() string { return x.admin().Info(context.Background(), "server").Val() })
 	got, err := p.CountLive(t.Context(), CountOptions{})
 	if err != nil || !got.Complete || got.Expired() != policies.Known[int64](240) || !got.Bytes().Known {
 		t.Errorf("%+v, %v: want 240 expired keys and their bytes", got, err)
