@@ -25,8 +25,16 @@ type request struct {
 	allowLost     string            // the node whose own writes a person gives up
 }
 
-// plan makes the plan of one action that may cure the fault and asks every guard; nil where there is none.
+// plan makes the plan of one action that may cure the fault and asks every guard; nil where there is none. Its commands are as they go out.
 func (m *Machine) plan(ctx context.Context, l look, r request) *policies.Plan {
+	p := m.planOf(ctx, l, r)
+	if p != nil {
+		p.Commands = m.in.Renamed.All(p.Commands)
+	}
+	return p
+}
+
+func (m *Machine) planOf(ctx context.Context, l look, r request) *policies.Plan {
 	switch r.action {
 	case policies.ReattachReplica:
 		return m.planReattach(ctx, l, r)
