@@ -251,7 +251,7 @@ func PresetDefault() Policy {
 		Clients:     ClientsThreshold{Warning: 90, Critical: 98, Clear: 5, For: 1},
 		Slowlog:     CountThreshold{Bound: 10, Window: 5 * time.Minute},
 		EvictedKeys: CountThreshold{Bound: 1, Window: time.Hour},
-		Reclaim: Reclaim{Target: 70, MaxDuration: 5 * time.Minute, CallP99: 300 * time.Microsecond, Duty: 25,
+		Reclaim: Reclaim{Target: 70, MaxDuration: 5 * time.Minute, CallP99: 100 * time.Microsecond, Duty: 25,
 			AbortCall: 50 * time.Millisecond, Cooldown: 15 * time.Minute, LazyFree: true, OnSlowCall: SlowCallStops},
 		Reattach: Reattach{FullResync: true, Cooldown: time.Minute, Undone: 2},
 

@@ -16,6 +16,13 @@ import (
 
 func TestMain(m *testing.M) {
 	probe.QuietLibrary()
+	if addr := os.Getenv(foregroundEnv); addr != "" {
+		if err := beForeground(addr, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -52,6 +59,9 @@ return 1`
 	s.do("SELECT", db)
 	s.do("EVAL", script, 0, n, ttl.Milliseconds(), fmt.Sprintf("k:%d:", ttl.Milliseconds()))
 	s.do("SELECT", 0)
+	if ttl < time.Second {
+		_ = wait(context.Background(), 2*ttl) // the last ones were written a moment ago
+	}
 }
 
 // keys counts what a DB holds, the expired ones included.

@@ -20,7 +20,8 @@ func TestNextCount(t *testing.T) {
 		call  time.Duration
 		want  int64
 	}{
-		{100, 0, 200}, {100, target, 200}, {100, target + 1, 50},
+		{100, 0, 200}, {100, target / 2, 200}, {100, target/2 + 1, 110}, {100, target * 7 / 10, 110}, {100, target*7/10 + 1, 100}, {100, target, 100}, {100, target + 1, 50},
+		{leastCount - 1, target * 6 / 10, leastCount}, {mostCount - 1, target * 6 / 10, mostCount},
 		{8000, 0, mostCount}, {mostCount, 0, mostCount}, {mostCount, time.Second, mostCount / 2},
 		{15, time.Second, leastCount}, {leastCount, time.Second, leastCount}, {leastCount, 0, 2 * leastCount},
 	} {
@@ -505,5 +506,26 @@ func TestAServerThatGoesAwayEndsTheSweep(t *testing.T) {
 	r, err := w.Run(t.Context(), s.p.Probe(t.Context()))
 	if r.Stop != StopError && r.Stop != StopChanged || r.Stop == StopError && err == nil || r.Calls == 0 {
 		t.Errorf("ended by %s (%s) after %d calls, error %v", r.Stop, r.Detail, r.Calls, err)
+	}
+}
+
+// A load that went away by itself is no reason to go slowly to the end.
+func TestASweepTakesALowerRateForCalmOnceSlowingDownDoesNotRaiseIt(t *testing.T) {
+	t.Parallel()
+	at := func(ops int64) policies.Snapshot {
+		return policies.Snapshot{Stats: policies.Stats{OpsPerSecond: policies.Known(ops)}}
+	}
+	r := &run{calm: at(100_000), r: Result{Slowed: map[string]int{}}}
+	for look := range lessLooks {
+		if why := Pressure(r.calm, at(0), at(1000)); why != servesLess {
+			t.Fatalf("look %d: %q, want the pressure", look, why)
+		}
+		r.unmoved(servesLess, at(1000))
+	}
+	if why := Pressure(r.calm, at(0), at(1000)); why != "" {
+		t.Errorf("after %d looks: %q", lessLooks, why)
+	}
+	if why := Pressure(r.calm, at(0), at(400)); why != servesLess {
+		t.Errorf("less than half of that: %q, want the pressure", why)
 	}
 }
