@@ -168,3 +168,8 @@ func chaosReadOnly(args []string) bool {
 	}
 	return slices.Contains(chaosReads, name) || len(args) > 1 && slices.Contains(chaosReads, name+" "+strings.ToLower(args[1]))
 }
+
+// chaosCounts are the commands that look at keys and delete none of a replica's.
+func chaosCounts(args []string) bool {
+	return slices.Contains([]string{"scan", "pttl"}, strings.ToLower(args[0]))
+}
