@@ -49,6 +49,8 @@ type chaosNode struct {
 	c    *tc.DockerContainer
 	db   *redis.Client
 	away bool // killed, paused or unplugged: it cannot be asked
+
+	unlogged bool // it does not tell what it was sent
 }
 
 // newChaosNode dials anew for the port each time: it changes with each start, and a stale one may be anybody's.
