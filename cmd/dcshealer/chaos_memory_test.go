@@ -28,7 +28,7 @@ var chaosMemoryScenarios = []chaosScenario{
 
 var (
 	chaosSmallBacklog = map[string][]string{chaosMaster: {"--repl-backlog-size", "1mb"}}
-	chaosHoarder      = map[string][]string{chaosMaster: {"--jemalloc-bg-thread", "no"}} // gives nothing back by itself, once it is told so
+	chaosHoarder      = map[string][]string{chaosMaster: {"--jemalloc-bg-thread", "no", "--maxclients", "65"}} // gives nothing back by itself, once it is told so
 )
 
 // chaosMemoryPolicy sweeps at the default pace and does not stop half way.
@@ -416,7 +416,7 @@ func (n *chaosNode) guests(t *testing.T, many int, name string) (out []*net.TCPC
 func (f *chaosFleet) closes(t *testing.T) {
 	t.Helper()
 	m := f.nodes[chaosMaster]
-	idle, workers := m.guests(t, 50, ""), m.guests(t, 4, "worker-1")
+	idle, workers := m.guests(t, 40, ""), m.guests(t, 4, "worker-1")
 	chaosAwait(t, "the clients to look idle", func(ctx context.Context) error {
 		text, err := m.db.ClientList(ctx).Result()
 		active := 0
@@ -430,7 +430,7 @@ func (f *chaosFleet) closes(t *testing.T) {
 		}
 		return err
 	})
-	m.do(t, "CONFIG", "SET", "maxclients", 65)
+	busy := m.guests(t, 8, "") // too many with them
 	r := f.step(t, policies.KillIdleClients)
 	text, err := m.db.ClientList(t.Context()).Result()
 	if err != nil {
@@ -451,7 +451,9 @@ func (f *chaosFleet) closes(t *testing.T) {
 			t.Errorf("an idle client: %v, want its connection closed", err)
 		}
 	}
-	m.do(t, "CONFIG", "SET", "maxclients", 10_000)
+	for _, c := range slices.Concat(idle, busy) {
+		_ = c.Close()
+	}
 }
 
 // purges fills 40 MB and deletes it again.
