@@ -37,6 +37,9 @@ func (f ReclaimFacts) busy() Verdict {
 			return hold("%s is copying to its replica %s:%d (%s)", f.M.Node, l.Host, l.Port, l.State)
 		}
 	}
+	if behind := f.M.Replication.Behind(); behind > MostBehind {
+		return hold("a replica of %s is %d MiB behind: deletions would add to that", f.M.Node, behind>>20)
+	}
 	return allow("%s neither saves, loads nor copies", f.M.Node)
 }
 

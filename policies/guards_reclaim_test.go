@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,11 @@ const mebi = int64(1 << 20)
 func fullMaster() Snapshot {
 	s := newTrio().m
 	s.DBs = []DB{{Index: 0, Keys: 600_000, Expires: 500_000}, {Index: 3, Keys: 400_000}}
+	s.Replication.Offset = Known(100 * mebi)
+	s.Replication.Replicas = slices.Clone(s.Replication.Replicas)
+	for i := range s.Replication.Replicas {
+		s.Replication.Replicas[i].Offset = 100 * mebi
+	}
 	s.Memory = Memory{Used: Known(101 * mebi), NotCounted: Known(mebi), Max: Known(100 * mebi), Policy: "noeviction", Dataset: Known(80 * mebi), Overhead: Known(21 * mebi),
 		Startup: Known(mebi), ClientsNormal: Known(2 * mebi), ClientsReplicas: Known(mebi), Backlog: Known(int64(0)), ReplicationBuffers: Known(mebi)}
 	return s
@@ -74,6 +80,8 @@ func TestReclaimGuards(t *testing.T) {
 		{"loading not known", func(s *Snapshot) { s.Loading = Opt[bool]{} }, nil, "busy", "node-m"},
 		{"loading: it will be done", func(s *Snapshot) { s.Reach, s.Loading = ReachLoading, Known(true) }, nil, "busy?|is-master?", "node-m is loading"},
 		{"clients paused: SCAN deletes nothing", func(s *Snapshot) { s.Clients.Paused = Known("client_pause") }, nil, "busy?", "client_pause"},
+		{"a replica far behind", func(s *Snapshot) { s.Replication.Replicas[0].Offset = s.Replication.Offset.V - MostBehind - mebi }, nil, "busy?", "33 MiB behind"},
+		{"a replica as far behind as it may be", func(s *Snapshot) { s.Replication.Replicas[0].Offset = s.Replication.Offset.V - MostBehind }, nil, "", ""},
 		{"copying to a replica", func(s *Snapshot) { s.Replication.Replicas[1].State = "wait_bgsave" }, nil, "busy?", "10.0.0.3:6379"},
 
 		// latency

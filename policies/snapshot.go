@@ -235,6 +235,20 @@ type ReplicaLine struct {
 	Lag    Opt[int64]
 }
 
+// MostBehind is how many bytes a replica may be behind while its master is swept, which sends it 30 bytes for each key: half of what its
+// output buffer may hold for a minute by default before the master cuts it off, and it copies in full.
+const MostBehind = 32 << 20
+
+// Behind is the largest number of bytes that a replica in step is behind.
+func (r Replication) Behind() (most int64) {
+	for _, l := range r.Replicas {
+		if l.State == "online" && l.Offset > 0 {
+			most = max(most, r.Offset.Or(0)-l.Offset)
+		}
+	}
+	return most
+}
+
 // DB is one line of INFO keyspace.
 type DB struct {
 	Index   int

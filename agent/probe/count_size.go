@@ -32,7 +32,7 @@ type engine struct {
 	factor   float64
 	// What a replica without keys tells as its data set, and what each command that ever ran adds to that.
 	beside, histogram float64
-	// A replica keeps the room that large commands of its master took, up to 4 MB, and tells of none of it.
+	// A replica keeps the room that a large command, transaction or script of its master took, up to 4 MB, and tells of none of it.
 	room bool
 }
 
@@ -169,7 +169,6 @@ type dbSize struct {
 	keys, volatile, expired int64
 	mainTable, expiresTable policies.Opt[float64] // MEMORY STATS, the entries included
 	withTTL, plain          stratum
-	largest                 float64 // of the sampled keys
 
 	cost, plainCost float64 // of an expired or live key with a TTL, and of one without
 	var1, var2      float64 // their variances
@@ -181,7 +180,6 @@ type dbSize struct {
 // add takes one live key that was measured.
 func (d *dbSize) add(e engine, name int, usage int64, volatile bool) {
 	cost := e.cost(name, usage, volatile)
-	d.largest = max(d.largest, cost)
 	if volatile {
 		d.withTTL.add(cost)
 	} else {
@@ -219,13 +217,10 @@ type sizes struct {
 
 // besideOff is how far the memory beside the keys may be off: from 7.0 on the buffers of the link to the master are told a second late.
 func (z *sizes) besideOff() float64 {
-	off := float64(256 << 10)
 	if z.room {
-		for _, d := range z.dbs {
-			off = max(off, min(2*d.largest, 4<<20))
-		}
+		return 4 << 20
 	}
-	return off
+	return 256 << 10
 }
 
 // histogramBytes is what the latencies of a command take, from 7.0 on, once it has run. What else a replica without keys tells as its

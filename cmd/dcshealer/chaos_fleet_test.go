@@ -44,6 +44,7 @@ type chaosFleet struct {
 	op       *chaosOperatorBox
 	files    map[string]string   // of every server's container, by path
 	wrote    map[string][]string // by node: what the operator has to have sent besides reads
+	counts   map[string]bool     // the nodes that are replicas all along: looking at their keys is a read
 }
 
 // newFleet starts servers and operator and returns when all is well: replicas in step, the operator idle.

@@ -49,6 +49,8 @@ type chaosNode struct {
 	c    *tc.DockerContainer
 	db   *redis.Client
 	away bool // killed, paused or unplugged: it cannot be asked
+
+	unlogged bool // it does not tell what it was sent
 }
 
 // newChaosNode dials anew for the port each time: it changes with each start, and a stale one may be anybody's.
@@ -167,4 +169,9 @@ func chaosReadOnly(args []string) bool {
 		return len(args) == 3 && strings.EqualFold(args[1], "log") && !strings.EqualFold(args[2], "reset")
 	}
 	return slices.Contains(chaosReads, name) || len(args) > 1 && slices.Contains(chaosReads, name+" "+strings.ToLower(args[1]))
+}
+
+// chaosCounts are the commands that look at keys and delete none of a replica's.
+func chaosCounts(args []string) bool {
+	return slices.Contains([]string{"scan", "pttl"}, strings.ToLower(args[0]))
 }

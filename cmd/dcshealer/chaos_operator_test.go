@@ -46,7 +46,12 @@ func (f *chaosFleet) config() string {
 	if f.live {
 		live = "reattach-replica, reclaim-expired"
 	}
-	return fmt.Sprintf(chaosConfig, live, chaosIndent(4, f.scenario.config), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
+	more := f.scenario.config
+	if l := f.scenario.ladder; l != "" {
+		more += "\nladder: [" + l + "]"
+		live = strings.Replace(live, "reattach-replica", l, 1)
+	}
+	return fmt.Sprintf(chaosConfig, live, chaosIndent(4, more), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
 }
 
 func (f *chaosFleet) configNode(name, role string) string {

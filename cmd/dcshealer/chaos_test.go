@@ -17,6 +17,7 @@ type chaosScenario struct {
 	peers  map[string]string                    // by node: its peer_address in the operator's config
 	config string                               // more lines of the instance in the operator's config
 	policy string                               // another policy, as it stands under policies; config names it
+	ladder string                               // what the instance opts into, and lives by where it is live
 	run    func(t *testing.T, f *chaosFleet)
 }
 
@@ -64,7 +65,7 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	for _, s := range slices.Concat(chaosScenarios, chaosLinkScenarios, chaosTopologyScenarios) {
+	for _, s := range slices.Concat(chaosScenarios, chaosMemoryScenarios, chaosLinkScenarios, chaosTopologyScenarios) {
 		turns <- turn{s, true}
 		turns <- turn{s, false}
 	}

@@ -432,7 +432,7 @@ func Pressure(before, last, now policies.Snapshot) string {
 	took := now.At.Sub(last.At).Seconds()
 	a, b := last.Stats.CPUSeconds, now.Stats.CPUSeconds
 	switch {
-	case lag(now) > lag(before)+maxLagGrowth:
+	case now.Replication.Behind() > before.Replication.Behind()+maxLagGrowth:
 		return "replicas fall behind"
 	case now.Memory.ClientsReplicas.Or(0) > before.Memory.ClientsReplicas.Or(0)+bufferGrowth:
 		return "replica buffers grow"
@@ -454,6 +454,8 @@ func (r *run) judge(s policies.Snapshot) error {
 		return r.end(StopChanged, "%v", ErrNotMaster)
 	case p.BgsaveRunning.Or(false) || p.AOFRewriteRunning.Or(false):
 		return r.end(StopBusy, "the server saves (BGSAVE or AOF rewrite)")
+	case s.Replication.Behind() > policies.MostBehind:
+		return r.end(StopBusy, "a replica is %d MiB behind, although the sweep slowed down", s.Replication.Behind()>>20)
 	case paused(s):
 		return r.end(StopBusy, "clients are paused (%s): SCAN deletes nothing then", s.Clients.Paused.V)
 	}
@@ -511,14 +513,4 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	}
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
-}
-
-// lag is the largest number of bytes that a replica is behind.
-func lag(s policies.Snapshot) (most int64) {
-	for _, l := range s.Replication.Replicas {
-		if l.State == "online" && l.Offset > 0 {
-			most = max(most, s.Replication.Offset.Or(0)-l.Offset)
-		}
-	}
-	return most
 }

@@ -202,6 +202,12 @@ func TestWhyASweepEnds(t *testing.T) {
 		"it rewrites": {func(f *fake, s *Sweep, _ context.CancelFunc) {
 			f.later(3, func() { f.snap.Persistence.AOFRewriteRunning = policies.Known(true) })
 		}, StopBusy, "AOF"},
+		"a replica falls far behind": {func(f *fake, s *Sweep, _ context.CancelFunc) {
+			f.later(3, func() {
+				f.snap.Replication.Offset = policies.Known[int64](policies.MostBehind + 2*mega)
+				f.snap.Replication.Replicas = []policies.ReplicaLine{{State: "online", Offset: 1}}
+			})
+		}, StopBusy, "33 MiB behind"},
 		"a guard denies": {func(f *fake, s *Sweep, _ context.CancelFunc) {
 			s.Permit = func(context.Context) error { return errors.New("pause: paused") }
 		}, StopDenied, "pause: paused"},
