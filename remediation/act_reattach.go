@@ -53,6 +53,7 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 		}
 	}
 	rc.release()
+	m.h.step("recorded")
 	r = m.verifyReattach(ctx, fresh, p, xn)
 	if r.outcome != policies.OutcomeSucceeded && err != nil {
 		r.err = errors.Join(err, r.err)
@@ -196,7 +197,11 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 	}
 	mn := m.in.Master()
 	before, _ := l.group.Of(mn.Name)
-	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
+	replica := func(ctx context.Context) policies.Snapshot {
+		m.h.step("verifying")
+		return m.probers[xn.Name].Probe(ctx)
+	}
+	v := reattach.Verify{Replica: replica, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
 	proof, err := v.Run(ctx)
 	if ctx.Err() != nil && !proof.Attached {
 		proof = lastProof(ctx, v)

@@ -40,6 +40,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 			return err
 		},
 		Progress: func(r reclaim.Result) {
+			m.h.step("midway")
 			m.log.Debug("sweeping", "node", p.Node, "visited", r.Visited, "keys", r.Keys, "bytes", r.Bytes)
 			m.progress(sweepProgress(p.Node, req.record, r))
 			if time.Since(noted) > progressEvery {
@@ -58,6 +59,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	m.progress(nil)
 	m.places[p.Node] = res.At
 	left := giveBack()
+	m.h.step("settled")
 	if res.Calls == 0 && unsupported(err) {
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +scan and +select to the user %q: %w", n.Name, m.in.Username, err)}
 	}

@@ -100,6 +100,7 @@ func (h *Healer) Run(ctx context.Context) error {
 // recover closes the records of processes that are gone as interrupted, which counts as a failure.
 func (h *Healer) recover(ctx context.Context) error {
 	closed, err := h.opt.Journal.RecoverInterrupted(ctx, time.Now())
+	h.step("closed")
 	for _, r := range closed {
 		h.log.Warn("action was interrupted", "instance", r.Instance, "node", r.Node, "action", r.Action, "record", r.ID)
 		h.say(r.Instance, "interrupted: %s on %s was under way when its process ended (%s); it will be diagnosed anew", r.Action, r.Node, r.ID)
