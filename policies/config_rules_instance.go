@@ -21,6 +21,7 @@ func (r *rules) instances(c Config) {
 			r.check(p.Kill.Target <= clear, path+".ladder", KillIdleClients, fmt.Sprintf("a policy whose kill-idle-clients target, %v, is at most connected_clients critical less clear, %v: else it stops before the alarm clears", p.Kill.Target, clear))
 		}
 		r.policyName(c, path+".policy", in.Policy)
+		r.renames(path+".renamed_commands", in.Renamed)
 		r.nodes(path+".nodes", in)
 		for j, n := range in.Nodes {
 			path := fmt.Sprintf("%s.nodes[%d]", path, j)

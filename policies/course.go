@@ -164,6 +164,27 @@ type LinkWatch struct {
 	master   Snapshot
 	masterUp time.Time
 	courses  map[string]LinkCourse
+	linked   map[string]linkedSince
+}
+
+// linkedSince is since when a replica's link was up at every look.
+type linkedSince struct {
+	since, last time.Time
+	runID       string
+}
+
+func (l linkedSince) next(s Snapshot) linkedSince {
+	r := s.Replication
+	switch {
+	case !s.At.After(l.last):
+		return l
+	case !s.Reach.Answers() || r.Role != RoleReplica || !r.LinkUp.Or(false):
+		return linkedSince{last: s.At}
+	case l.since.IsZero() || s.RunID != l.runID || s.At.Sub(l.last) > watchGap:
+		return linkedSince{since: s.At, last: s.At, runID: s.RunID}
+	}
+	l.last = s.At
+	return l
 }
 
 // watchGap is the longest time between two looks at a master that counts as having been answered without a break.
@@ -173,8 +194,9 @@ const watchGap = 15 * time.Second
 func (w *LinkWatch) See(s Snapshot, master string) {
 	if s.Node != master {
 		if w.courses == nil {
-			w.courses = map[string]LinkCourse{}
+			w.courses, w.linked = map[string]LinkCourse{}, map[string]linkedSince{}
 		}
+		w.linked[s.Node] = w.linked[s.Node].next(s)
 		w.courses[s.Node] = w.courses[s.Node].Next(s, w.master)
 		return
 	}
@@ -192,5 +214,10 @@ func (w *LinkWatch) See(s Snapshot, master string) {
 
 // Into puts what was seen beside the snapshots of a group.
 func (w *LinkWatch) Into(g *Group) {
-	g.MasterUp, g.Courses = w.masterUp, maps.Clone(w.courses)
+	g.MasterUp, g.Courses, g.Linked = w.masterUp, maps.Clone(w.courses), map[string]time.Time{}
+	for name, l := range w.linked {
+		if !l.since.IsZero() {
+			g.Linked[name] = l.since
+		}
+	}
 }

@@ -150,3 +150,47 @@ func TestACauseThatCountersMayStillTellIsEarly(t *testing.T) {
 		t.Errorf("after %s: %+v, want it settled", courseEnough, got)
 	}
 }
+
+// The middle of a chain drops its own replicas when it takes another history. They need a moment to come back, which is nobody's fault.
+func TestTheEndOfAChainIsGivenTimeOnceTheMiddleIsLinked(t *testing.T) {
+	tr := newTrio()
+	tr.followDown(&tr.x, tr.yNode(), "connect")
+	tr.course = LinkCourse{Since: noon.Add(-time.Minute), Last: noon}
+	var w LinkWatch
+	look := func(at time.Time, up bool) Group {
+		tr.x.At, tr.y.At, tr.y.Replication.LinkUp = at, at, Known(up)
+		w.See(tr.y, "node-m")
+		g := tr.group()
+		courses := g.Courses
+		w.Into(&g)
+		g.Courses = courses
+		return g
+	}
+	for _, c := range []struct {
+		name  string
+		after time.Duration
+		up    bool
+		want  string
+	}{
+		{"the middle has no link", 0, false, "chained"},
+		{"it has one now", time.Second, true, "wrong-master early"},
+		{"and had it for a moment", 4 * time.Second, true, "wrong-master early"},
+		{"and for long enough", 5 * time.Second, true, "wrong-master"},
+		{"it lost it", 6 * time.Second, false, "chained"},
+		{"and has it again", 7 * time.Second, true, "wrong-master early"},
+		{"nobody looked for a while", time.Minute, true, "wrong-master early"},
+	} {
+		got := ""
+		for _, tg := range TriageReplication(look(noon.Add(c.after), c.up), noon.Add(c.after)) {
+			if tg.Node == "node-x" {
+				got = string(tg.Cause)
+				if tg.Early {
+					got += " early"
+				}
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -163,10 +163,14 @@ func (f Facts) capability() Verdict {
 	}
 	for _, c := range f.Commands {
 		if slices.Contains(t.Renamed, c) {
-			return deny("%s does not know %s: it is renamed or forbidden there", t.Node, strings.ToUpper(c))
+			return deny("%s does not know %s: it is renamed or forbidden there; where it is renamed, put its name under renamed_commands of %s", t.Node, f.Instance.Renamed.Shown(c), f.Instance.Name)
 		}
 	}
-	return allow("%s knows %s; cluster mode is off", t.Node, strings.ToUpper(strings.Join(f.Commands, ", ")))
+	names := make([]string, len(f.Commands))
+	for i, c := range f.Commands {
+		names[i] = f.Instance.Renamed.Shown(c)
+	}
+	return allow("%s knows %s; cluster mode is off", t.Node, strings.Join(names, ", "))
 }
 
 func (f Facts) identity() Verdict {
@@ -246,6 +250,9 @@ func (f Facts) managedElsewhere() Verdict {
 		return deny("no node of %s showed its clients, so a Sentinel cannot be ruled out", f.Instance.Name)
 	}
 	for _, s := range f.SentinelNodes {
+		if !s.SentinelSeen.Known && !s.Reach.Answers() {
+			return deny("%s cannot be reached (%s), so a Sentinel cannot be ruled out", s.Node, s.Reach)
+		}
 		if !s.SentinelSeen.Known {
 			return deny("%s did not show its clients, so a Sentinel cannot be ruled out: grant +client|list to the user", s.Node)
 		}

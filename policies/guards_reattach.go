@@ -17,6 +17,7 @@ type ReattachFacts struct {
 	OldX, OldM   NodeMemory
 	EarlierM     Snapshot // M in the probe before: buffers that grow show by two
 	PlannedM     Snapshot // M when the plan was made; zero: it is being made now
+	Peer         Snapshot // what answers us at M's peer address, where that is not where we reach M; zero: nothing that we can read
 	Predicted    Resync
 	Kill         bool // the step is CLIENT KILL TYPE master on X, whose link to M is half open; else it is REPLICAOF M
 	AllowLost    bool // a person let this one case through, by name, once
@@ -86,6 +87,8 @@ func (f ReattachFacts) masterSafe() Verdict {
 		return deny("%s is not a master but a %s", name, cmpOr(string(m.Replication.Role), "node of unknown role"))
 	case !f.Kill && f.translated() != "":
 		return deny("%s: set peer_address of %s in the config to what %s has to dial; a wrong one can lead to another server, whose data would replace that of %s", f.translated(), name, f.XNode.Name, f.XNode.Name)
+	case !f.Kill && f.Peer.RunID != "" && f.Peer.RunID != m.RunID:
+		return deny("the peer_address %s of %s leads to another server (run id %s) than the one that we reach at %s (%s), and its data would replace that of %s: correct peer_address", f.MNode.Peer(), name, short(f.Peer.RunID), f.MNode.Address, short(m.RunID), f.XNode.Name)
 	case !m.Loading.Known || m.Loading.V:
 		return hold("%s is loading its data set, or does not say", name)
 	case !m.Cluster.Known || m.Cluster.V:
@@ -97,10 +100,10 @@ func (f ReattachFacts) masterSafe() Verdict {
 	case f.unreached() != "":
 		return hold("%s points at %s too and cannot connect: the address %s may not be reachable from the replicas; see to that link first", f.unreached(), name, f.MNode.Peer())
 	case mk.V == 0 && xk.V > 0:
-		return deny("%s is empty and %s holds %d keys: following it would delete them", name, f.XNode.Name, xk.V)
+		return deny("%s is empty and %s holds %d keys: following it would delete them; restore %s, or where it is meant to be empty send REPLICAOF %s %d to %s by hand", name, f.XNode.Name, xk.V, name, f.MNode.Peer().Host, f.MNode.Peer().Port, f.XNode.Name)
 	case HistoryLost(m, f.OldM) && ClearlyFewer(mk.V, max(xk.V, f.OldM.Keys)):
-		return deny("%s lost its history since %s: it holds %d keys and held %d, %s holds %d; restore it, or accept the loss by hand", name,
-			f.OldM.At.UTC().Format("2006-01-02 15:04:05"), mk.V, f.OldM.Keys, f.XNode.Name, xk.V)
+		return deny("%s lost its history since %s: it holds %d keys and held %d, %s holds %d; restore it, or accept the loss by hand: REPLICAOF %s %d on %s", name,
+			f.OldM.At.UTC().Format("2006-01-02 15:04:05"), mk.V, f.OldM.Keys, f.XNode.Name, xk.V, f.MNode.Peer().Host, f.MNode.Peer().Port, f.XNode.Name)
 	}
 	return allow("%s is a master with %d keys, not loading; %s holds %d%s", name, mk.V, f.XNode.Name, xk.V, f.reachedBefore())
 }
@@ -147,16 +150,25 @@ func (f ReattachFacts) translated() string {
 	other := func(n Node, s Snapshot) bool {
 		return f.Instance.TLS == nil && s.TCPPort.Or(-1) != 0 && s.TCPPort.Or(-1) != n.Address.Port // unknown is not the same
 	}
-	loopback := f.MNode.Address.Host == "localhost" || f.MNode.Address.Host == "::1" || strings.HasPrefix(f.MNode.Address.Host, "127.")
+	loopback := onLoopback(f.MNode, f.M)
 	switch {
 	case !f.MNode.PeerAddress.IsZero():
 		return ""
 	case other(f.MNode, f.M):
 		return fmt.Sprintf("we reach %s at %s and the server itself listens on port %s", f.MNode.Name, f.MNode.Address, f.M.TCPPort)
+	case loopback && !onLoopback(f.XNode, f.X): // from another host it leads to that host itself
+		return fmt.Sprintf("we reach %s at %s, a loopback address, and %s at %s, which may be another host", f.MNode.Name, f.MNode.Address, f.XNode.Name, f.XNode.Address)
 	case loopback && other(f.XNode, f.X):
 		return fmt.Sprintf("we reach %s at %s, a loopback address, and %s is not where its own port says", f.MNode.Name, f.MNode.Address, f.XNode.Name)
 	}
 	return ""
+}
+
+// onLoopback reports whether we reach the node at a loopback address, as the config writes it or as its name resolves.
+func onLoopback(n Node, s Snapshot) bool {
+	return slices.ContainsFunc(append([]string{n.Address.Host}, s.OwnIPs...), func(host string) bool {
+		return strings.EqualFold(host, "localhost") || host == "::1" || strings.HasPrefix(host, "127.")
+	})
 }
 
 // lineage: X must be a branch of M's history that M has reached, or hold nothing but a copy of another live master.
@@ -197,6 +209,9 @@ func (f ReattachFacts) foreignLineage() Verdict {
 	if x.Role == RoleMaster && f.followedByRecord() {
 		return allow("no id is shared now, but at %s %s followed the history that %s still goes on with", f.OldX.Followed.At.UTC().Format("2006-01-02 15:04:05"), f.XNode.Name, f.MNode.Name)
 	}
+	if f.X.Keys() == Known(int64(0)) {
+		return deny("%s holds no keys and shares no history with %s, and may be another server than the config means; if it is the right one send REPLICAOF %s %d to it", f.XNode.Name, f.MNode.Name, f.MNode.Peer().Host, f.MNode.Peer().Port)
+	}
 	return deny("%s (history %s) and %s (history %s) have nothing in common: following it would replace data that only %s has; a person who knows that none of it is needed sends REPLICAOF %s %d to it", f.XNode.Name,
 		short(string(x.ReplID)), f.MNode.Name, short(string(f.M.Replication.ReplID)), f.XNode.Name, f.MNode.Peer().Host, f.MNode.Peer().Port)
 }
@@ -222,7 +237,10 @@ func (f ReattachFacts) noLostWrites() Verdict {
 func (f ReattachFacts) ownWrites() Verdict {
 	x := f.X.Replication
 	mk, xk := f.M.Keys(), f.X.Keys()
-	lift := fmt.Sprintf("; to give them up: dcshealer heal --instance %s --live --yes --allow-lost-writes %s", f.Instance.Name, f.XNode.Name)
+	lift := "" // said only where it would lift the denial
+	if f.lineage().Allow {
+		lift = fmt.Sprintf("; to give them up: dcshealer heal --instance %s --live --yes --allow-lost-writes %s", f.Instance.Name, f.XNode.Name)
+	}
 	// A master that was flushed or lost most of its keys has gone on with the same history: only the counts tell that the
 	// detached replica holds the last copy.
 	copyOfAnother := x.Role == RoleReplica && !KinshipOf(x, f.M.Replication).Related
@@ -242,24 +260,29 @@ func (f ReattachFacts) ownWrites() Verdict {
 		return allow("%s is a read-only replica: it took no writes of its own", f.XNode.Name)
 	}
 	own := OwnBytes(x)
-	k := KinshipOf(x, f.M.Replication)
 	switch {
 	case f.Predicted != ResyncPartial && !x.ReadOnly.Known:
 		return deny("%s does not tell replica-read-only, so whether it took writes as a replica is not known: grant +config|get to the user%s", f.XNode.Name, lift)
 	case f.Predicted != ResyncPartial && !x.ReadOnly.V:
 		return deny("%s is set replica-read-only no: it may hold keys of its own from before it was promoted, which no offset shows%s", f.XNode.Name, lift)
+	case formerMaster(x, f.M.Replication) && !inUse(f.Group, f.XNode, f.X, f.OldX):
+		return allow("%s is the former master: %s has gone on from its very history and holds all of it", f.XNode.Name, f.MNode.Name)
 	case own.Known && !slices.Contains([]ReplID{f.M.Replication.ReplID, f.M.Replication.ReplID2}, x.ReplID2):
 		return deny("%s left history %s, which is not of %s: what it wrote before that cannot be told%s", f.XNode.Name, short(string(x.ReplID2)), f.MNode.Name, lift)
-	case !own.Known && k.Related && k.Known && x.ReplID == f.M.Replication.ReplID2 && x.ReplID != f.M.Replication.ReplID && k.Behind == 0 && x.BacklogActive.Or(false) && !newReplicas(f.X, f.OldX):
-		return allow("%s is the former master: %s has gone on from its very history and holds all of it", f.XNode.Name, f.MNode.Name)
 	case !own.Known:
 		return deny("%s is a master and does not remember the history it left: whether it took writes cannot be told%s", f.XNode.Name, lift)
-	case newReplicas(f.X, f.OldX):
+	case inUse(f.Group, f.XNode, f.X, f.OldX):
 		return deny("%s is a master with replicas of its own: it is in use%s", f.XNode.Name, lift)
 	case own.V > 0 && GrowthExplained(f.X, f.OldX) != "":
 		return allow("the history of %s grew by %d bytes since it left its master, none of them a write: %s", f.XNode.Name, own.V, GrowthExplained(f.X, f.OldX))
 	case own.V > 0:
 		return deny("the history of %s grew by %d bytes since it left its master: writes, or expired keys, that only it has; it holds %s keys%s", f.XNode.Name, own.V, f.X.Keys(), lift)
+	}
+	if hiddenWrites(f.X, f.OldX) {
+		return deny("%s has added nothing to its history and counts other changes than when it was at the same byte of it: it took writes that were not replicated, by a script or as a writable replica%s", f.XNode.Name, lift)
+	}
+	if m := f.M.Replication; m.ReplID == x.ReplID2 && m.BacklogActive.Or(false) && m.Offset == Known(x.SecondOffset.V-1) && mk.V > 0 && xk.V > mk.V { // an empty master is master-safe's
+		return deny("%s and %s are at the same byte of one history and hold %d and %d keys: the replica took writes that were not replicated, by a script or as a writable replica%s", f.XNode.Name, f.MNode.Name, xk.V, mk.V, lift)
 	}
 	return allow("%s has added nothing since it left its master (offset %d)", f.XNode.Name, x.Offset.V)
 }

@@ -101,6 +101,9 @@ func TestReattachKeepsData(t *testing.T) {
 		{"master is loading: it will be done", promotedTrio, func(tr *trio) { tr.m.Reach, tr.m.Loading = ReachLoading, Known(true) }, nil, "master-safe?", "node-m is loading"},
 		{"master says loading, its reach is up", promotedTrio, func(tr *trio) { tr.m.Loading = Known(true) }, nil, "master-safe?", "node-m"},
 		{"loading not known", promotedTrio, func(tr *trio) { tr.m.Loading = Opt[bool]{} }, nil, "master-safe?", "node-m"},
+		{"its peer address leads to another server", promotedTrio, nil, func(f *ReattachFacts) { f.Peer = Snapshot{Reach: ReachUp, RunID: "another"} }, "master-safe", "correct peer_address"},
+		{"its peer address leads to it from here, too", promotedTrio, nil, func(f *ReattachFacts) { f.Peer = f.M }, "", ""},
+		{"its peer address cannot be read from here", promotedTrio, nil, func(f *ReattachFacts) { f.Peer = Snapshot{Reach: ReachNoRoute} }, "", ""},
 		{"master in cluster mode", promotedTrio, func(tr *trio) { tr.m.Cluster = Known(true) }, nil, "master-safe", "node-m"},
 		{"cluster mode of the master not known", promotedTrio, func(tr *trio) { tr.m.Cluster = Opt[bool]{} }, nil, "master-safe", "node-m"},
 		{"master empty", promotedTrio, func(tr *trio) { tr.m.DBs = nil }, nil, "master-safe", "node-m is empty and node-x holds 500 keys"},
@@ -136,6 +139,9 @@ func TestReattachKeepsData(t *testing.T) {
 		}, nil, "", ""},
 		{"another replica is linked to the master", promotedTrio, nil, nil, "", ""},
 
+		{"the master restarted since the plan was made", promotedTrio, nil, func(f *ReattachFacts) { f.PlannedM = Snapshot{RunID: "another"} }, "identity", "node-m restarted since the diagnosis"},
+		{"the master is the one of the plan", promotedTrio, nil, func(f *ReattachFacts) { f.PlannedM = f.M }, "", ""},
+
 		// the replica itself
 		{"replica is loading: its keys are still coming", promotedTrio, func(tr *trio) { tr.x.Reach, tr.x.Loading = ReachLoading, Known(true) }, nil, "busy?|capability?|identity?|master-safe?", "node-x"},
 		{"replica is loading and the master is empty", promotedTrio, func(tr *trio) {
@@ -156,11 +162,60 @@ func TestReattachKeepsData(t *testing.T) {
 		{"how far the replica came is not known", strayTrio, func(tr *trio) { tr.x.Replication.ReplicaOffset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
 		{"how far the master came is not known", promotedTrio, func(tr *trio) { tr.m.Replication.Offset = Opt[int64]{} }, nil, "lineage|no-lost-writes", "not known"},
 		{"copy of a master that was silent for 9 s: perhaps the last copy", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(9)) }, nil, "lineage?", "wait for its next PING"},
+		{"copy of a master that was heard of 3 s ago", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(3)) }, nil, "", ""},
+		{"copy of a master that was heard of 4 s ago", copyTrio, func(tr *trio) { tr.x.Replication.LastIOSecondsAgo = Known(int64(4)) }, nil, "lineage?", "wait for its next PING"},
 		{"former master, all of whose history the new one has", promotedTrio, func(tr *trio) {
 			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
 			r := &tr.x.Replication
 			r.ReplID, r.ReplID2, r.SecondOffset = histM, noHist, Known(int64(-1))
 		}, nil, "", ""},
+		{"former master that had been promoted itself once", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset = histM, histE, Known(int64(501))
+		}, nil, "", ""},
+		{"former master with replicas of its own", promotedTrio, func(tr *trio) {
+			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
+			r := &tr.x.Replication
+			r.ReplID, r.ReplID2, r.SecondOffset = histM, noHist, Known(int64(-1))
+			r.Replicas = []ReplicaLine{{Host: outsider, Port: 1}}
+		}, nil, "no-lost-writes", ""},
+		{"written to without replicating it, since it was alone", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Alone = Alone{ReplID: tr.x.Replication.ReplID, Writes: tr.oldX.Followed.Writes}
+			tr.oldX.Followed = Followed{}
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "no-lost-writes", "not replicated"},
+		{"written to as a replica, since the byte at which it left", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "no-lost-writes", "not replicated"},
+		{"a key more than the master at the very same byte", promotedTrio, func(tr *trio) { tr.x.DBs[0].Keys++ }, nil, "no-lost-writes", "501 and 500 keys"},
+		{"a key more than the master, which has gone on", promotedTrio, func(tr *trio) {
+			tr.x.DBs[0].Keys++
+			tr.m.Replication.Offset = Known(fullTo + 1)
+		}, nil, "", ""},
+		{"a key less than the master at the same byte: a restart leaves expired keys out", promotedTrio, func(tr *trio) { tr.x.DBs[0].Keys-- }, nil, "", ""},
+		{"other changes than at an earlier byte are those it was sent", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo - 1
+			tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+		}, nil, "", ""},
+		{"other changes after a save prove nothing", grownTrio, func(tr *trio) {
+			tr.x.Replication.Offset = Known(fullTo)
+			tr.oldX.Followed.Offset = fullTo
+			tr.x.Persistence.ChangesSinceLastSave, tr.x.Persistence.LastSaveTime = Known(int64(0)), Known(int64(991))
+		}, nil, "", ""},
+		{"the master is reached at a loopback address and the replica on another host", promotedTrio, func(tr *trio) { tr.in.Nodes[0].Address.Host = "127.0.0.1" }, nil, "master-safe", "a loopback address"},
+		{"the master's name leads to a loopback address here", promotedTrio, func(tr *trio) { tr.m.OwnIPs = []string{"127.0.1.1"} }, nil, "master-safe", "a loopback address"},
+		{"both are reached at loopback addresses", promotedTrio, func(tr *trio) { tr.in.Nodes[0].Address.Host, tr.in.Nodes[1].Address.Host = "127.0.0.1", "localhost" }, nil, "", ""},
+		{"loopback here, and the address for the replicas is in the config", promotedTrio, func(tr *trio) {
+			tr.in.Nodes[0].Address.Host, tr.in.Nodes[0].PeerAddress = "127.0.0.1", Address{"10.0.0.1", 6379}
+		}, nil, "", ""},
+		{"an empty server of no known history", promotedTrio, func(tr *trio) {
+			tr.x.DBs, tr.x.Replication.ReplID, tr.x.Replication.ReplID2 = nil, histE, noHist
+		}, nil, "lineage|no-lost-writes", "holds no keys"},
 		{"former master that wrote on", promotedTrio, func(tr *trio) {
 			tr.m.Replication.ReplID, tr.m.Replication.ReplID2, tr.m.Replication.SecondOffset, tr.m.Replication.Offset = histX, histM, Known(fullTo+1), Known(fullTo+50)
 			r := &tr.x.Replication
@@ -209,6 +264,8 @@ func TestReattachKeepsData(t *testing.T) {
 		{"promoted, without a backlog: writes do not show", promotedTrio, func(tr *trio) { tr.x.Replication.BacklogActive = Known(false) }, nil, "no-lost-writes", "node-x"},
 		{"promoted, backlog not known", promotedTrio, func(tr *trio) { tr.x.Replication.BacklogActive = Opt[bool]{} }, nil, "no-lost-writes", "node-x"},
 		{"promoted, with replicas of its own", promotedTrio, func(tr *trio) { tr.x.Replication.Replicas = []ReplicaLine{{Host: outsider, Port: 1}} }, nil, "no-lost-writes", "in use"},
+		{"promoted, and it was seen as a writable replica once", promotedTrio, nil, func(f *ReattachFacts) { f.OldX.Writable = noon.Add(-time.Hour) }, "no-lost-writes", "seen as a writable replica"},
+		{"seen as a writable replica once, and a partial resync deletes nothing", strayTrio, nil, func(f *ReattachFacts) { f.OldX.Writable = noon.Add(-time.Hour) }, "", ""},
 		{"role of the replica not known", promotedTrio, func(tr *trio) { tr.x.Replication.Role = "" }, nil, "identity no-lost-writes", "node-x"},
 		{"promoted, and it was a writable replica before: keys of its own that no offset shows", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only no"},
 		{"promoted, and whether it was writable is not known", promotedTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "+config|get"},
@@ -222,7 +279,7 @@ func TestReattachKeepsData(t *testing.T) {
 		{"the server's own port is not known", promotedTrio, func(tr *trio) { tr.m.TCPPort = Opt[int]{} }, nil, "master-safe", "port unknown"},
 		{"the server's own port is the configured one", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(6379) }, nil, "", ""},
 		{"the port is not told (TLS only)", promotedTrio, func(tr *trio) { tr.m.TCPPort = Known(0) }, nil, "", ""},
-		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs = []DB{{0, 450, 0}} }, nil, "", ""},
+		{"the master has a few keys fewer", promotedTrio, func(tr *trio) { tr.m.DBs, tr.m.Replication.Offset = []DB{{0, 450, 0}}, Known(fullTo+1) }, nil, "", ""},
 		{"writable replica, partial resync keeps its keys", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "", ""},
 		{"writable replica, a full copy would delete them", copyTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Known(false) }, nil, "no-lost-writes", "replica-read-only"},
 		{"read-only not known", strayTrio, func(tr *trio) { tr.x.Replication.ReadOnly = Opt[bool]{} }, nil, "no-lost-writes", "read-only"},
@@ -313,6 +370,7 @@ func TestReattachGuardsOfTheCopy(t *testing.T) {
 		{"master wants a password, the replica has one", strayTrio, func(tr *trio) { tr.m.AuthRequired, tr.x.MasterAuthSet = Known(true), Known(true) }, nil, "", ""},
 		{"master wants a password, the replica has none", strayTrio, func(tr *trio) { tr.m.AuthRequired = Known(true) }, nil, "auth", "CONFIG SET masterauth on node-x"},
 		{"master wants a password, masterauth not readable", strayTrio, func(tr *trio) { tr.m.AuthRequired, tr.x.MasterAuthSet = Known(true), Opt[bool]{} }, nil, "auth", "+config|get"},
+		{"master wants no password, and the replica would send one", strayTrio, func(tr *trio) { tr.x.MasterAuthSet = Known(true) }, nil, "auth", "masterauth"},
 		{"whether a password is wanted is not known", strayTrio, func(tr *trio) { tr.m.AuthRequired = Opt[bool]{} }, nil, "auth", "node-m"},
 		{"no password wanted, masterauth not readable", strayTrio, func(tr *trio) { tr.x.MasterAuthSet = Opt[bool]{} }, nil, "", ""},
 

@@ -116,6 +116,9 @@ type Instance struct {
 	Password  Secret
 	TLS       *TLS
 	Nodes     []Node
+
+	// Renamed are the commands that its nodes know under another name.
+	Renamed Renames
 }
 
 // TLS says how to reach an instance's nodes over TLS. File names are absolute once the config is loaded.

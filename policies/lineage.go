@@ -93,6 +93,13 @@ func KinshipOf(x, m Replication) Kinship {
 	return Kinship{}
 }
 
+// formerMaster reports whether m has gone on from the present history of a node that is a master, and holds all of it. What the node took
+// before, when it may have left another history itself, is part of that one.
+func formerMaster(x, m Replication) bool {
+	k := KinshipOf(x, m)
+	return x.Role == RoleMaster && x.BacklogActive.Or(false) && x.ReplID != m.ReplID && x.ReplID == m.ReplID2 && k.Known && k.Behind == 0
+}
+
 // HistoryLost reports whether a master no longer holds what it held when it was last remembered: it has another
 // history that does not go on from the old one, or its offset went back.
 func HistoryLost(m Snapshot, old NodeMemory) bool {
@@ -132,7 +139,7 @@ func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	if old.RunID != s.RunID || old.LastSave != next.LastSave || old.SaveSeen.IsZero() {
 		next.SaveSeen = s.At
 	}
-	if own := OwnBytes(r); own.Known && own.V == 0 {
+	if own := OwnBytes(r); own.Known && own.V == 0 && !hiddenWrites(s, old) {
 		next.Alone = Alone{ReplID: r.ReplID, Writes: writeCount(s, next.SaveSeen)}
 	}
 	if r.Role == RoleReplica && r.ReadOnly.Known && !r.ReadOnly.V {
@@ -195,6 +202,24 @@ func GrowthExplained(x Snapshot, old NodeMemory) string {
 		return fmt.Sprintf("its %d changes since the last save are those that it had when it followed its master", x.Persistence.ChangesSinceLastSave.V)
 	}
 	return ""
+}
+
+// hiddenWrites reports whether a promoted node that has added nothing to its history was written to all the same: a script may write without
+// replicating (redis.set_repl), and a writable replica does. Its changes are then more than they were at the same byte of the same history.
+func hiddenWrites(x Snapshot, old NodeMemory) bool {
+	r, f := x.Replication, old.Followed
+	if own := OwnBytes(r); !own.Known || own.V != 0 {
+		return false
+	}
+	return old.Alone.ReplID == r.ReplID && old.Alone.Writes.differs(x) ||
+		f.ReplID == r.ReplID2 && f.Offset == r.SecondOffset.V-1 && f.Writes.differs(x)
+}
+
+// differs reports whether a server counts other changes than it did, in one run and without a save in between.
+func (w WriteCount) differs(s Snapshot) bool {
+	p := s.Persistence
+	return w.RunID != "" && w.RunID == s.RunID && p.ChangesSinceLastSave.Known && w.Changes.Known && p.ChangesSinceLastSave != w.Changes &&
+		p.LastSaveTime.Known && p.LastSaveTime == w.LastSave && p.Saves == w.Saves
 }
 
 // saveSettles is how long a save has to be known before another one within the same second of the server's clock is ruled out.

@@ -206,6 +206,28 @@ func TestNextMemory(t *testing.T) {
 	}
 }
 
+func TestAPromotedNodeIsRememberedAloneOnlyAsItBegan(t *testing.T) {
+	tr := grownTrio()
+	grown := NextMemory(tr.oldX, tr.x)
+	if grown.Alone != (Alone{}) {
+		t.Errorf("a history that has grown is remembered as one that has not: %+v", grown.Alone)
+	}
+	tr.x.Replication.Offset = Known(fullTo)
+	began := NextMemory(tr.oldX, tr.x)
+	if began.Alone.ReplID != histX || began.Alone.Writes.Changes != Known(int64(7)) {
+		t.Errorf("alone %+v, want it as it began", began.Alone)
+	}
+	tr.x.At = tr.x.At.Add(time.Minute)
+	tr.x.Persistence.ChangesSinceLastSave = Known(int64(8))
+	if again := NextMemory(began, tr.x); again.Alone != began.Alone {
+		t.Errorf("a write that was not replicated is remembered as the beginning: %+v", again.Alone)
+	}
+	tr.x.Persistence.LastSaveTime = Known(int64(200))
+	if saved := NextMemory(began, tr.x); saved.Alone.Writes.LastSave != Known(int64(200)) {
+		t.Errorf("after a save %+v, want the new count", saved.Alone)
+	}
+}
+
 // with is a copy of v, changed.
 func with[T any](v T, change func(*T)) T {
 	change(&v)

@@ -172,6 +172,9 @@ func TestNoReattachmentIsPermittedThatLosesData(t *testing.T) {
 		if c.below(3) == 2 {
 			f.OldM = drawMemory(c)
 		}
+		if c.below(8) == 7 {
+			f.Peer = Snapshot{Reach: pick(c, poolReach...), RunID: pick(c, "run-of-node-m", "another", "")}
+		}
 		plan := PlanReattach(f, pick(c, CausePromoted, CauseStuckLink))
 		f.Kill = plan.Commands[0][0] == "CLIENT"
 		if got, want := plan.Expect.Resync, modelResync(f.X.Replication, f.M.Replication); got != want {
@@ -219,6 +222,8 @@ func modelDanger(f ReattachFacts) string {
 		return "M is not a master that is up and has loaded"
 	case x.Reach != ReachUp || x.Loading != Known(false):
 		return "X is not up and loaded: what it holds is not known"
+	case !f.Kill && f.Peer.RunID == "another":
+		return "the address that X is given leads to another server"
 	case x.RunID == "" || m.RunID == "" || x.RunID == m.RunID:
 		return "X and M are not two processes for sure"
 	case !x.KeyspaceKnown || !m.KeyspaceKnown || modelKeys(m) == 0 && modelKeys(x) > 0:
@@ -277,8 +282,19 @@ func modelOnlyOnX(f ReattachFacts) string {
 		at = r.ReplicaOffset
 	case "master":
 		at = r.Offset
-		if modelNone(r.ReplID2) && r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
+		for _, s := range f.Group.Snapshots {
+			if s.Node != x.Node && s.Replication.Role == "replica" && modelHost(s) == "10.0.0.2:6379" {
+				return "X, a master, is followed by a node of the group: it is in use"
+			}
+		}
+		if r.BacklogActive == Known(true) && at.Known && r.ReplID != m.Replication.ReplID && modelHolds(m, r.ReplID, at.V) && len(r.Replicas) == 0 {
 			return "" // a former master, all of whose history M has
+		}
+		if at.Known && r.SecondOffset == Known(at.V+1) && modelHidden(x, f.OldX, at.V) {
+			return "X took writes that its history does not show"
+		}
+		if at.Known && r.SecondOffset == Known(at.V+1) && r.ReplID2 == m.Replication.ReplID && m.Replication.Offset == at && m.Replication.BacklogActive == Known(true) && modelKeys(x) > modelKeys(m) {
+			return "X holds keys that the same history did not give M"
 		}
 		left := r.SecondOffset.V - 1 // the last byte of the history that it left
 		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
@@ -316,6 +332,17 @@ func modelQuiet(x Snapshot, old NodeMemory, left int64) bool {
 	followed := old.Followed.ReplID == x.Replication.ReplID2 && old.Followed.Offset <= left && still(old.Followed.Writes)
 	alone := !modelNone(old.Alone.ReplID) && old.Alone.ReplID == x.Replication.ReplID && still(old.Alone.Writes)
 	return followed || alone
+}
+
+// modelHidden: X counts other changes than it did at the very byte at which it stands, in one run and without a save in between.
+func modelHidden(x Snapshot, old NodeMemory, at int64) bool {
+	is := x.Persistence
+	other := func(w WriteCount) bool {
+		return w.RunID == x.RunID && is.ChangesSinceLastSave.Known && w.Changes.Known && is.ChangesSinceLastSave.V != w.Changes.V &&
+			is.LastSaveTime.Known && is.LastSaveTime == w.LastSave && is.Saves == w.Saves
+	}
+	return old.Followed.ReplID == x.Replication.ReplID2 && old.Followed.Offset == at && other(old.Followed.Writes) ||
+		old.Alone.ReplID == x.Replication.ReplID && other(old.Alone.Writes)
 }
 
 // modelHolds: M has the history id up to its byte v.

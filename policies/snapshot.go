@@ -312,6 +312,7 @@ type Group struct {
 	Snapshots []Snapshot
 	MasterUp  time.Time             // since when the master has answered us without a gap; zero: not known
 	Courses   map[string]LinkCourse // by replica; a missing one has seen nothing
+	Linked    map[string]time.Time  // by replica: since when its link was up at every look; missing: it is not, or not known
 	Memory    map[string]NodeMemory // our durable record, by node; nil: not at hand
 }
 

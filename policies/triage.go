@@ -112,8 +112,10 @@ func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 	switch {
 	case m.Reach == ReachUp && !m.Loading.Or(false) && m.Keys().Or(1) == 0 && x.Keys().Or(1) > 0:
 		t.Cause, t.Msg = CauseMasterEmpty, fmt.Sprintf("%s is a master with %s keys and %s is empty: following it would delete them", xn.Name, x.Keys(), mn.Name)
-	case inUse(g, xn, x):
+	case inUse(g, xn, x, g.Memory[xn.Name]):
 		t.Cause, t.Msg = CauseTwoMasters, fmt.Sprintf("%s and %s are both masters, and %s has replicas of its own: decide which one holds the data", xn.Name, mn.Name, xn.Name)
+	case formerMaster(x.Replication, m.Replication):
+		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is the former master and still a master; %s has gone on from its history", xn.Name, mn.Name)
 	case own.Known && own.V > 0 && GrowthExplained(x, g.Memory[xn.Name]) != "":
 		t.Cause, t.Msg = CausePromoted, fmt.Sprintf("%s is a master instead of a replica of %s; its history grew by %d bytes, none of them a write: %s", xn.Name, mn.Name, own.V, GrowthExplained(x, g.Memory[xn.Name]))
 	case own.Known && own.V > 0:
@@ -124,20 +126,21 @@ func masterRole(g Group, xn, mn Node, x, m Snapshot) Triage {
 	return t
 }
 
-// inUse reports whether a node that is a master has begun to serve replicas as one: some that it did not have as a replica itself, or
-// some of the group that it does not show.
-func inUse(g Group, n Node, s Snapshot) bool {
-	return newReplicas(s, g.Memory[n.Name]) || followers(g, n) > len(s.Replication.Replicas)
+// inUse reports whether a node that is a master has begun to serve replicas as one: some that it did not have as a replica itself, be it
+// that it shows them or that a node of the group says it follows it, on its way to be linked.
+func inUse(g Group, n Node, s Snapshot, old NodeMemory) bool {
+	return newReplicas(s, old) || slices.ContainsFunc(g.Snapshots, func(o Snapshot) bool {
+		up, ok := g.upstream(o)
+		return ok && o.Node != n.Name && up.Name == n.Name && !g.hadReplica(s, old, o)
+	})
 }
 
-// followers counts the other nodes of the group that follow n.
-func followers(g Group, n Node) (count int) {
-	for _, s := range g.Snapshots {
-		if up, ok := g.upstream(s); ok && s.Node != n.Name && up.Name == n.Name {
-			count++
-		}
-	}
-	return count
+// hadReplica reports whether a node had the other one as its replica when it last followed its master itself, by the address that it showed.
+func (g Group) hadReplica(s Snapshot, old NodeMemory, o Snapshot) bool {
+	peer, _ := g.Instance.Node(o.Node)
+	return old.Followed.RunID == s.RunID && s.RunID != "" && slices.ContainsFunc(old.Followed.Replicas, func(a Address) bool {
+		return a.Port == peer.Peer().Port && (strings.EqualFold(a.Host, peer.Peer().Host) || slices.Contains(o.OwnIPs, a.Host))
+	})
 }
 
 // replicaRole: both have the right role; where does the replica point, and does the link work?
@@ -165,7 +168,7 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 	r := x.Replication
 	up, _ := g.Of(target.Name)
 	switch {
-	case up.Reach.Answers() && up.Replication.Role == RoleMaster && !inUse(g, target, up):
+	case up.Reach.Answers() && up.Replication.Role == RoleMaster && !inUse(g, target, up, g.Memory[target.Name]):
 		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which was promoted: %s comes first, %s follows it by itself", xn.Name, target.Name, target.Name, xn.Name)}, true
 	case up.Reach.Answers() && up.Replication.Role == RoleMaster:
 		return Triage{Cause: CauseTwoMasters, Msg: fmt.Sprintf("%s follows %s, which is a master beside %s: decide which one holds the data", xn.Name, target.Name, mn.Name)}, true
@@ -180,15 +183,21 @@ func chained(g Group, xn, mn Node, x, m Snapshot, target Node) (Triage, bool) {
 		return Triage{Cause: CauseStuckLink, Msg: fmt.Sprintf("the link of %s says up, yet %s has sent nothing for %d s: CLIENT KILL TYPE master on %s makes it connect again", xn.Name, target.Name, silence(r), xn.Name)}, true
 	case r.LinkUp.Or(false) && inStep(r, m.Replication):
 		return Triage{}, false // a chain is healthy
-	case r.SyncInProgress.Or(false):
+	case r.SyncInProgress.Or(false), copying(up, x):
 		return Triage{Cause: CauseSyncing, Severity: Warning, Msg: fmt.Sprintf("%s is copying from %s; wait", xn.Name, target.Name)}, true
 	case up.Reach.Answers() && !up.Replication.LinkUp.Or(false):
 		return Triage{Cause: CauseChained, Msg: fmt.Sprintf("%s follows %s, which has no link to the master itself: %s comes first", xn.Name, target.Name, target.Name)}, true
 	}
-	// A person may have made the chain just now, and its link is still coming up (6.0: within a second).
-	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica, Early: g.Courses[xn.Name].Span() < courseEnough,
+	// A person may have made the chain just now, or its middle has come back just now: the link is still coming up (6.0: within a second,
+	// once it has noticed).
+	since := g.Linked[target.Name]
+	settled := !up.Reach.Answers() || !since.IsZero() && x.At.Sub(since) >= chainSettles
+	return Triage{Cause: CauseWrongMaster, Remedy: ReattachReplica, Early: g.Courses[xn.Name].Span() < courseEnough || !settled,
 		Msg: fmt.Sprintf("%s follows %s instead of %s, link %s", xn.Name, target.Name, mn.Name, link(r))}, true
 }
+
+// chainSettles is how long the middle of a chain has to be linked before the end of it is not on its way any more.
+const chainSettles = 4 * time.Second
 
 // linkTo: the replica points at the right master. REPLICAOF to the address it already has is a no-op on all versions, so
 // nothing here is cured by it.

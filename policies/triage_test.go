@@ -156,7 +156,7 @@ func TestTriageNamesTheCause(t *testing.T) {
 			tr.promote(&tr.x, 0)
 			tr.x.Replication.Replicas = []ReplicaLine{{Host: outsider, Port: 6379, State: "online"}}
 		}, "node-x two-masters critical reattach-replica"},
-		{"promoted in the middle of a chain: the middle is repaired, the end follows by itself", func(tr *trio) {
+		{"promoted, and Y follows it, for all that is known since then", func(tr *trio) {
 			tr.promote(&tr.x, 0)
 			tr.follow(&tr.y, tr.xNode())
 			tr.y.Replication.ReplID = histX
@@ -199,6 +199,19 @@ func TestTriageNamesTheCause(t *testing.T) {
 			tr.followDown(&tr.x, tr.yNode(), "sync")
 			tr.x.Replication.SyncInProgress = Known(true)
 		}, "node-x syncing warning"},
+		{"the end of a chain is being prepared a copy, and says handshake", func(tr *trio) {
+			tr.followDown(&tr.x, tr.yNode(), "handshake")
+			tr.y.Replication.Replicas = []ReplicaLine{{Host: "10.0.0.2", Port: 6379, State: "wait_bgsave"}}
+		}, "node-x syncing warning"},
+		{"promoted, and Y is on its way to it", func(tr *trio) {
+			tr.promote(&tr.x, 0)
+			tr.followDown(&tr.y, tr.xNode(), "handshake")
+		}, "node-x two-masters critical reattach-replica, node-y two-masters critical"},
+		{"promoted in the middle of a chain, and the end has lost its link: it had that replica before", func(tr *trio) {
+			tr.promote(&tr.x, 0)
+			tr.followDown(&tr.y, tr.xNode(), "handshake")
+			tr.oldX.Followed = Followed{RunID: tr.x.RunID, ReplID: histM, Replicas: []Address{tr.yNode()}}
+		}, "node-x promoted critical reattach-replica, node-y chained critical"},
 		{"a chain whose middle is down", func(tr *trio) { tr.followDown(&tr.x, tr.yNode(), "connect"); tr.lose(&tr.y, ReachRefused) }, "node-x wrong-master critical reattach-replica, node-y node-down critical"},
 		{"a cycle of all", func(tr *trio) {
 			tr.follow(&tr.m, tr.xNode())

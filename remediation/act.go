@@ -169,7 +169,7 @@ func (m *Machine) conclude(ctx context.Context, inc *incident, r result) (again 
 // lastLook probes the nodes that matter once more and asks every guard again: the last step before a command. A node that hangs
 // elsewhere in the instance must not make this evidence old, so the others stay as they were seen.
 func (m *Machine) lastLook(ctx context.Context, l look, p *policies.Plan, req request) (look, result) {
-	fresh := look{group: policies.Group{Instance: m.in, Snapshots: slices.Clone(l.group.Snapshots), Courses: l.group.Courses, MasterUp: l.group.MasterUp}, earlier: l.group,
+	fresh := look{group: policies.Group{Instance: m.in, Snapshots: slices.Clone(l.group.Snapshots), Courses: l.group.Courses, Linked: l.group.Linked, MasterUp: l.group.MasterUp}, earlier: l.group,
 		agreed: map[string]bool{}, memory: l.memory}
 	target, _ := m.in.Node(p.Node)
 	m.probeInto(ctx, fresh.group, Prober.ProbeDeep, target, m.in.Master())

@@ -138,7 +138,7 @@ func (m *Machine) evict(ctx context.Context, l look, p *policies.Plan, req reque
 		permit = append(permit, "scan")
 	}
 	m.h.step("sampled")
-	sums := &keylessSums{}
+	sums := &keylessSums{names: m.in.Renamed}
 	own := &recorder{each: sums.add} // the commands hold key names: only their sums go on record
 	c, off := m.connect(ctx, l, n, permit, own)
 	if off.outcome != "" {
@@ -282,13 +282,14 @@ func (m *Machine) judgeEviction(p *policies.Plan, before, after policies.Snapsho
 
 // keylessSums adds up the commands of an eviction by kind and drops their arguments, which are key names.
 type keylessSums struct {
+	names policies.Renames
 	kinds []string
 	sums  map[string]*policies.CommandRecord
 	keys  int // names given to EVAL
 }
 
 func (s *keylessSums) add(c policies.CommandRecord) {
-	kind := c.Args[0]
+	kind := strings.ToUpper(s.names.Own(c.Args[0]))
 	switch kind {
 	case "MEMORY":
 		return // reads only
@@ -317,14 +318,14 @@ func (s *keylessSums) add(c policies.CommandRecord) {
 func (s *keylessSums) all(scans []policies.CommandRecord) []policies.CommandRecord {
 	out := slices.Clone(scans)
 	for _, kind := range s.kinds {
-		sum := *s.sums[kind]
+		sum, sent := *s.sums[kind], s.names.Sent(kind)
 		switch kind {
 		case "EVAL":
-			sum.Args = []string{kind, "near-expiry", strconv.Itoa(s.keys) + " keys"}
+			sum.Args = []string{sent, "near-expiry", strconv.Itoa(s.keys) + " keys"}
 		case "SELECT":
-			sum.Args = []string{kind, "db"}
+			sum.Args = []string{sent, "db"}
 		default:
-			sum.Args = []string{kind, "key"}
+			sum.Args = []string{sent, "key"}
 		}
 		out = append(out, sum)
 	}

@@ -17,7 +17,7 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 	// Connected beforehand: little but a round trip lies between the last look and the command.
 	permit := []string{"info"}
 	for _, command := range p.Commands {
-		permit = append(permit, strings.ToLower(command[0]))
+		permit = append(permit, strings.ToLower(m.in.Renamed.Own(command[0])))
 	}
 	c, r := m.connect(ctx, l, xn, permit, rc)
 	if r.outcome != "" {
@@ -113,7 +113,7 @@ func right(p *policies.Plan) string {
 }
 
 // kills reports a plan that only makes a half-open link connect again.
-func kills(p *policies.Plan) bool { return p.Commands[0][0] == "CLIENT" }
+func kills(p *policies.Plan) bool { return p.Cause == policies.CauseStuckLink }
 
 // stillTheSame reads the master once more, and then the replica on the very connection that the command will take, right before it: a
 // restart, a write, a failover or a person's REPLICAOF since the last look shows here.

@@ -74,7 +74,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		r.said += "; " + left
 	}
 	if r.outcome == policies.OutcomeDenied {
-		r.denied = stoppers(res, stopped)
+		r.denied = stoppers(res, after, stopped)
 	}
 	return r
 }
@@ -107,8 +107,11 @@ func sweepProgress(node, record string, r reclaim.Result) *policies.Progress {
 func mebibytes(n int64) float64 { return float64(n*10>>20) / 10 }
 
 // stoppers names the guards that stopped a sweep on its way.
-func stoppers(res reclaim.Result, rulings []policies.Ruling) []policies.Guard {
-	if res.Stop == reclaim.StopBusy {
+func stoppers(res reclaim.Result, after policies.Snapshot, rulings []policies.Ruling) []policies.Guard {
+	switch {
+	case after.Replication.Role == policies.RoleReplica:
+		return []policies.Guard{policies.GuardIdentity}
+	case res.Stop == reclaim.StopBusy:
 		return []policies.Guard{policies.GuardBusy}
 	}
 	var out []policies.Guard
@@ -157,7 +160,8 @@ func (m *Machine) settled(ctx context.Context, node string, s policies.Snapshot)
 // judgeSweep says what came of a sweep: success is memory under the level at which the alarm clears, with writes accepted.
 func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, res reclaim.Result, err error) result {
 	share := after.Memory.Share()
-	solved := after.RunID == before.RunID && share.Known && share.V*100 <= float64(m.pol.UsedMemory.CriticalClear()) && after.Memory.EvictionExceeded.Or(0) == 0
+	master := after.Replication.Role == policies.RoleMaster
+	solved := after.RunID == before.RunID && master && share.Known && share.V*100 <= float64(m.pol.UsedMemory.CriticalClear()) && after.Memory.EvictionExceeded.Or(0) == 0
 	bytes := before.Memory.Counted().V - after.Memory.Counted().V
 	r := result{
 		sent:  res.Calls > 0,
@@ -178,6 +182,8 @@ func (m *Machine) judgeSweep(p *policies.Plan, before, after policies.Snapshot, 
 		r.outcome = policies.OutcomeSucceeded
 	case res.Stop == reclaim.StopCancel:
 		r.outcome, r.err = policies.OutcomeInterrupted, errors.New("the process is stopping: "+r.said)
+	case after.RunID == before.RunID && after.Replication.Role == policies.RoleReplica: // somebody else's failover is no failure of ours
+		r.outcome, r.err = policies.OutcomeDenied, fmt.Errorf("stopped on the way: %s became a replica of %s:%d; %s", p.Node, after.Replication.MasterHost, after.Replication.MasterPort, r.said)
 	case err != nil:
 		r.outcome, r.err = policies.OutcomeFailed, err
 	case res.Stop == reclaim.StopChanged:

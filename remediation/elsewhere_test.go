@@ -2,6 +2,7 @@ package remediation
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -96,6 +97,26 @@ func TestACommandNeverGoesToAnotherServerThanTheOneDiagnosed(t *testing.T) {
 			r.whole()
 		})
 	}
+}
+
+// The config gives the replicas an address of the master at which another server listens. Its data would replace that of the replica.
+func TestAPeerAddressOfAnotherServerIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	m, x := pair(t)
+	other := startServer(t)
+	other.fill(0, 7, 10, 0)
+	x.promote()
+	in := instance(prod1, reattachLive, m, x)
+	in.Nodes[0].PeerAddress = other.addr
+	r := newRig(t, fleet(in), "").start()
+	check := untouched(t, m, x, other)
+	r.alarm(prod1, replication)
+	rec := r.refuses(prod1, replication, policies.CausePromoted, policies.GuardMasterSafe)
+	if !strings.Contains(fmt.Sprint(rec.Guards), "leads to another server") {
+		t.Errorf("guards %+v", rec.Guards)
+	}
+	check()
+	r.whole()
 }
 
 func TestHealWithoutLiveSendsNothingWhereLiveIsEnabled(t *testing.T) {

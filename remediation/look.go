@@ -134,7 +134,7 @@ func (m *Machine) confirm(ctx context.Context) look {
 	first := m.probeAll(ctx)
 	findings, faults := m.judge(first, slow, time.Now())
 	l := look{group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
-	for looks := 1; looks < 5 || m.h.once() && early(l.faults) && looks < 20; looks++ {
+	for looks := 1; looks < 5 || m.h.once() && early(l.faults) && looks < 30; looks++ {
 		if len(l.faults) == 0 && len(l.agreed) == 0 {
 			break
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"dcshealer/agent/probe"
 	"dcshealer/policies"
 	"dcshealer/remediation/journal"
 )
@@ -24,8 +25,16 @@ type request struct {
 	allowLost     string            // the node whose own writes a person gives up
 }
 
-// plan makes the plan of one action that may cure the fault and asks every guard; nil where there is none.
+// plan makes the plan of one action that may cure the fault and asks every guard; nil where there is none. Its commands are as they go out.
 func (m *Machine) plan(ctx context.Context, l look, r request) *policies.Plan {
+	p := m.planOf(ctx, l, r)
+	if p != nil {
+		p.Commands = m.in.Renamed.All(p.Commands)
+	}
+	return p
+}
+
+func (m *Machine) planOf(ctx context.Context, l look, r request) *policies.Plan {
 	switch r.action {
 	case policies.ReattachReplica:
 		return m.planReattach(ctx, l, r)
@@ -113,11 +122,35 @@ func (m *Machine) planReattach(ctx context.Context, l look, r request) *policies
 		OldX: m.h.remembered(m.in.Name, xn.Name), OldM: m.h.remembered(m.in.Name, mn.Name),
 		AllowLost: r.allowLost != "" && r.allowLost == xn.Name,
 		PlannedM:  r.plannedMaster,
+		Peer:      m.atPeerAddress(ctx, mn),
 	}
 	f.Evidence = []policies.Snapshot{x, mast}
 	f.SentinelNodes = []policies.Snapshot{x, mast}
 	p := policies.PlanReattach(f, r.fault.Cause)
 	return &p
+}
+
+// peerTimeout is how long a master's peer address is tried from here. It may well lead nowhere: that is what it is for.
+const peerTimeout = 300 * time.Millisecond
+
+// atPeerAddress is what answers us at the address that would go into REPLICAOF, where that is another than ours; zero where nothing can be
+// read there. A peer address of another server would have its data replace that of the replica.
+func (m *Machine) atPeerAddress(ctx context.Context, n policies.Node) policies.Snapshot {
+	if n.Peer() == n.Address {
+		return policies.Snapshot{}
+	}
+	n.Address = n.Peer()
+	o, err := probe.For(m.in, n, peerTimeout, nil)
+	if err != nil {
+		return policies.Snapshot{}
+	}
+	p := probe.New(o)
+	defer p.Close() //nolint:errcheck // it only reads
+	s := p.Probe(ctx)
+	if !s.Reach.Answers() {
+		return policies.Snapshot{}
+	}
+	return s
 }
 
 func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.Plan {

@@ -35,6 +35,7 @@ type conn struct {
 	node   string
 	client *redis.Client
 	conn   *redis.Conn
+	hook   *recordHook
 }
 
 // open connects to the node. permit lists the lower-case names of the commands that may pass.
@@ -50,8 +51,10 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, Protocol: 2,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	client.AddHook(&recordHook{node: n.Name, permit: permit, rec: rec})
-	return &conn{node: n.Name, client: client, conn: client.Conn()}, nil
+	hook := &recordHook{node: n.Name, permit: permit, rec: rec, names: i.Renamed}
+	client.AddHook(hook)
+	client.AddHook(probe.Renaming{Names: i.Renamed})
+	return &conn{node: n.Name, client: client, conn: client.Conn(), hook: hook}, nil
 }
 
 func (c *conn) Close() error { return errors.Join(c.conn.Close(), c.client.Close()) }
@@ -66,11 +69,8 @@ func (c *conn) ReplicaOf(ctx context.Context, master policies.Address) (reply st
 	pipe := c.conn.Pipeline()
 	_ = pipe.Process(ctx, info)
 	_ = pipe.Process(ctx, cmd)
-	_, err = pipe.Exec(ctx)
-	if cmd.Err() != nil {
-		err = cmd.Err()
-	}
-	return cmd.Val(), probe.FromInfo(info.Val()), err
+	_, _ = pipe.Exec(ctx) // each command has its own error, and one that INFO met says nothing of REPLICAOF
+	return cmd.Val(), probe.FromInfo(info.Val()), cmd.Err()
 }
 
 // Detach sends REPLICAOF NO ONE, which calls off a REPLICAOF of a moment ago.
@@ -127,12 +127,20 @@ func (c *conn) Select(ctx context.Context, db int) error {
 }
 
 // Scan sends one plain SCAN, without MATCH and TYPE, which deletes the expired keys that it visits on a master. The
-// names are dropped unread.
+// names are dropped unread. A ROLE goes out after it in the same packet: on a node that is a replica now it is reclaim.ErrNotMaster, so
+// that no other SCAN follows.
 func (c *conn) Scan(ctx context.Context, cursor uint64, count int64) (next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	cmd := redis.NewCmd(ctx, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count)
-	if err := c.conn.Process(ctx, cmd); err != nil {
+	cmd, role := redis.NewCmd(ctx, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", count), redis.NewCmd(ctx, "ROLE")
+	pipe := c.conn.Pipeline()
+	_ = pipe.Process(ctx, cmd)
+	_ = pipe.Process(ctx, role)
+	_, err = pipe.Exec(ctx)
+	if is, _ := role.Slice(); len(is) > 0 && is[0] == "slave" {
+		return 0, reclaim.ErrNotMaster // whatever it said to the SCAN
+	}
+	if err = cmp.Or(cmd.Err(), err); err != nil {
 		return 0, err
 	}
 	reply, err := cmd.Slice()
@@ -243,8 +251,8 @@ func (c *conn) Purge(ctx context.Context) error {
 	return c.conn.Process(ctx, redis.NewStatusCmd(ctx, "MEMORY", "PURGE"))
 }
 
-// readOnly makes the connection refuse from now on what a probe's would: for a plan, which changes nothing.
-func (c *conn) readOnly() { c.conn.AddHook(readOnlyHook{}) }
+// readOnly makes the connection refuse from now on what a probe's would: for a plan, which changes nothing. Not beside a command under way.
+func (c *conn) readOnly() { c.hook.readOnly = true }
 
 // noSlot reports that the server closed the connection as soon as it was there, as it does at its maxclients; the error that it sends
 // before it does not always arrive.
@@ -279,40 +287,54 @@ func unsupported(err error) bool {
 // greeting is what go-redis itself sends on a new connection; it passes the same hooks.
 var greeting = []string{"hello", "auth"}
 
-// recordHook passes the permitted commands and records each.
+// recordHook passes the permitted commands and records each, under the name that the server has for it. What it permits goes by Redis's.
 type recordHook struct {
-	node   string
-	permit []string
-	rec    *recorder
+	node     string
+	permit   []string
+	readOnly bool
+	rec      *recorder
+	names    policies.Renames
 }
 
 func (h *recordHook) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
+// check refuses what may not pass. The connection's own greeting may hold a password: it passes, and is never recorded.
+func (h *recordHook) check(cmd redis.Cmder) error {
+	switch name := cmd.Name(); {
+	case slices.Contains(greeting, name):
+	case !slices.Contains(h.permit, name):
+		return fmt.Errorf("%s to %s: %w", name, h.node, errForbidden)
+	case h.readOnly && !probe.ReadOnly(cmd.Args(), false):
+		return fmt.Errorf("%s to %s: %w", name, h.node, probe.ErrNotReadOnly)
+	}
+	return nil
+}
+
+func (h *recordHook) record(cmd redis.Cmder, err error, at time.Time, took time.Duration) {
+	if !slices.Contains(greeting, cmd.Name()) {
+		h.rec.add(h.node, h.names, cmd, err, at, took)
+	}
+}
+
 func (h *recordHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if slices.Contains(greeting, cmd.Name()) {
-			return next(ctx, cmd) // may hold a password: never recorded
-		}
-		if !slices.Contains(h.permit, cmd.Name()) {
-			err := fmt.Errorf("%s to %s: %w", cmd.Name(), h.node, errForbidden)
+		if err := h.check(cmd); err != nil {
 			cmd.SetErr(err)
 			return err
 		}
 		start := time.Now()
 		err := next(ctx, cmd)
-		h.rec.add(h.node, cmd, err, start, time.Since(start))
+		h.record(cmd, err, start, time.Since(start))
 		return err
 	}
 }
 
-// ProcessPipelineHook passes the connection's own greeting, and permitted commands, each of which is recorded.
 func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
-			if !slices.Contains(greeting, cmd.Name()) && !slices.Contains(h.permit, cmd.Name()) {
-				err := fmt.Errorf("%s to %s: %w", cmd.Name(), h.node, errForbidden)
+			if err := h.check(cmd); err != nil {
 				for _, each := range cmds {
 					each.SetErr(err)
 				}
@@ -323,41 +345,9 @@ func (h *recordHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 		err := next(ctx, cmds)
 		took := time.Since(start)
 		for _, cmd := range cmds {
-			if !slices.Contains(greeting, cmd.Name()) {
-				h.rec.add(h.node, cmd, cmp.Or(cmd.Err(), err), start, took)
-			}
+			h.record(cmd, cmp.Or(cmd.Err(), err), start, took)
 		}
 		return err
-	}
-}
-
-// readOnlyHook passes what probe.ReadOnly passes.
-type readOnlyHook struct{}
-
-func (readOnlyHook) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (readOnlyHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if !probe.ReadOnly(cmd.Args(), false) {
-			cmd.SetErr(fmt.Errorf("%s: %w", cmd.Name(), probe.ErrNotReadOnly))
-			return cmd.Err()
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (h readOnlyHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		for _, cmd := range cmds {
-			if !probe.ReadOnly(cmd.Args(), false) {
-				err := fmt.Errorf("%s: %w", cmd.Name(), probe.ErrNotReadOnly)
-				for _, each := range cmds {
-					each.SetErr(err)
-				}
-				return err
-			}
-		}
-		return next(ctx, cmds)
 	}
 }
 
@@ -391,16 +381,17 @@ func (r *recorder) release() {
 	r.held, r.late = false, nil
 }
 
-func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, took time.Duration) {
+func (r *recorder) add(node string, names policies.Renames, cmd redis.Cmder, err error, at time.Time, took time.Duration) {
 	args := make([]string, 0, len(cmd.Args()))
 	for _, a := range cmd.Args() {
 		args = append(args, fmt.Sprint(a))
 	}
-	args[0] = strings.ToUpper(args[0])
+	name := strings.ToUpper(args[0])
+	args[0] = names.Sent(name)
 	rec := policies.CommandRecord{Args: args, Node: node, At: at.UTC(), Took: took, TookS: took.Seconds(), Reply: reply(cmd, err)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch args[0] {
+	switch name {
 	case "ROLE", "INFO":
 		return // reads only
 	case "CONFIG":
@@ -431,7 +422,7 @@ func (r *recorder) add(node string, cmd redis.Cmder, err error, at time.Time, to
 func (r *recorder) sum(rec policies.CommandRecord, err error) {
 	if r.db || len(r.sums) == 0 {
 		r.db = false
-		rec.Args = []string{"SCAN", "cursor", "COUNT", "n"}
+		rec.Args = []string{rec.Args[0], "cursor", "COUNT", "n"}
 		rec.Count, rec.Longest = 1, rec.TookS
 		r.sums = append(r.sums, rec)
 		return
@@ -459,7 +450,7 @@ func (r *recorder) sumKill(rec policies.CommandRecord, err error) bool {
 		rec.Reply = "OK" // the record's effect tells how many were closed
 	}
 	r.sum(rec, err)
-	r.sums[len(r.sums)-1].Args = []string{"CLIENT", "KILL", "ID", "id"}
+	r.sums[len(r.sums)-1].Args = []string{rec.Args[0], "KILL", "ID", "id"}
 	return true
 }
 
@@ -545,7 +536,7 @@ func (c *conn) ofEach(ctx context.Context, names []probe.KeyName, command ...any
 func (c *conn) UnlinkNear(ctx context.Context, names []probe.KeyName, most []int64) ([]evict.Fate, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	args := []any{"EVAL", evict.Script, len(names)}
+	args := []any{"EVAL", evict.Script(c.hook.names), len(names)}
 	for _, name := range names {
 		args = append(args, string(name))
 	}

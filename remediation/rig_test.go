@@ -248,12 +248,30 @@ func (r *rig) record(instance string, metric policies.Metric, outcome policies.O
 	return found
 }
 
-// only checks that the instance has exactly this many records.
+// steady leaves out those who deny on a busy machine.
+func steady(by []policies.Guard) []policies.Guard {
+	return slices.DeleteFunc(slices.Clone(by), func(g policies.Guard) bool { return slices.Contains(transient, g) })
+}
+
+// only checks that the instance has exactly this many records. Where a busy machine denied, too, the same decision is made again once it
+// does not: the two are one.
 func (r *rig) only(instance string, want int) {
 	r.t.Helper()
-	if got := r.records(instance); len(got) != want {
+	var got []policies.Record
+	for i, o := range r.records(instance) {
+		busy := len(o.Commands) == 0 && len(steady(o.DeniedBy)) < len(o.DeniedBy)
+		if i > 0 && busy && sameDecision(o, got[len(got)-1]) {
+			continue
+		}
+		got = append(got, o)
+	}
+	if len(got) != want {
 		r.t.Errorf("%d records of %s, want %d: %+v", len(got), instance, want, got)
 	}
+}
+
+func sameDecision(a, b policies.Record) bool {
+	return a.Node == b.Node && a.Action == b.Action && a.Cause == b.Cause && a.Mode == b.Mode && slices.Equal(steady(a.DeniedBy), steady(b.DeniedBy))
 }
 
 // sent checks how many records of the instance sent commands. A guard may well have denied others right before the

@@ -24,7 +24,7 @@ type CountOptions struct {
 }
 
 // budgetGrace is what a command may take beyond the budget before the count fails.
-const budgetGrace = 250 * time.Millisecond
+const budgetGrace = time.Second
 
 // LiveCount is what a replica holds alive.
 type LiveCount struct {

@@ -127,17 +127,6 @@ func settled(t *testing.T, c *redis.Client, dbs []int) int64 {
 	return last
 }
 
-// accounted waits until the server has told its own clients' buffers twice, that of the link to its master included: it looks at all of
-// them once a second, and what it has not told yet looks like data.
-func accounted(t *testing.T, c *redis.Client) {
-	t.Helper()
-	uptime := func() int64 {
-		return parseInfo(c.Info(context.Background(), "server").Val()).int("uptime_in_seconds").V
-	}
-	until := uptime() + 3
-	redistest.Eventually(t, "the buffers are accounted for", func() bool { return uptime() >= until })
-}
-
 // resizing reports whether a table of the database is under way to another size: meanwhile it holds both, and not a byte moves until
 // the old one is freed. The server does a millisecond of that work ten times a second.
 func resizing(t *testing.T, c *redis.Client, db int) bool {
@@ -257,7 +246,7 @@ func checkCount(t *testing.T, sets []keySet, resync bool) {
 	p := pairOfServers(t)
 	dbs := p.fill(t, sets, resync)
 	before, expired := settled(t, p.m, dbs), expiredKeys(p.m)
-	accounted(t, p.r)
+	redistest.Accounted(t, func() string { return p.r.Info(context.Background(), "server").Val() })
 	got, err := p.x.CountLive(t.Context(), CountOptions{})
 	if err != nil {
 		t.Fatal(err)

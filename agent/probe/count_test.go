@@ -44,7 +44,7 @@ func TestCountLiveIsExactOnAReplica(t *testing.T) {
 	fillStale(t, m, 3000, 1200)
 	p := x.prober()
 	redistest.Eventually(t, "the replica has all keys", func() bool { return p.Probe(t.Context()).Keys() == policies.Known[int64](8400) })
-	accounted(t, x.admin())
+	x.Accounted()
 	got, err := p.CountLive(t.Context(), CountOptions{Batch: 200})
 	if err != nil {
 		t.Fatal(err)

@@ -28,10 +28,10 @@ type deepReads struct {
 	refusals       *redis.Cmd // nil: not asked
 }
 
-func newDeepReads(ctx context.Context, refusals bool) *deepReads {
+func newDeepReads(ctx context.Context, refusals bool, names policies.Renames) *deepReads {
 	args := []any{"command", "info"}
 	for _, name := range needed {
-		args = append(args, name)
+		args = append(args, names.Sent(name))
 	}
 	d := &deepReads{clients: redis.NewCmd(ctx, "client", "list"), known: redis.NewCmd(ctx, args...)}
 	if refusals {
@@ -55,11 +55,21 @@ func (d *deepReads) fill(snap *policies.Snapshot) {
 	if reply, err := d.known.Slice(); err == nil && len(reply) == len(needed) {
 		snap.CommandsKnown = true
 		for i, known := range reply {
-			if known == nil {
+			if !isCommand(known, needed[i]) {
 				snap.Renamed = append(snap.Renamed, needed[i])
 			}
 		}
 	}
+}
+
+// isCommand reports whether an entry of COMMAND INFO is about this command: asked for the server's name, it answers with Redis's.
+func isCommand(entry any, name string) bool {
+	fields, ok := entry.([]any)
+	if !ok || len(fields) == 0 {
+		return false
+	}
+	own, ok := fields[0].(string)
+	return ok && strings.EqualFold(own, name)
 }
 
 // fillClients reads CLIENT LIST: who watches the node, and who makes it hold memory. Replicas, whose buffers the
@@ -133,7 +143,7 @@ func (p *Prober) authRequired(ctx context.Context) policies.Opt[bool] {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline) // a connection that takes no deadline is ended by its reply or its peer
 	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+	if _, err := conn.Write([]byte(p.opt.Renamed.Sent("PING") + "\r\n")); err != nil {
 		return policies.Opt[bool]{}
 	}
 	line, err := bufio.NewReaderSize(conn, 512).ReadString('\n')

@@ -25,10 +25,11 @@ type Options struct {
 	Instance string
 	Node     policies.Node
 	Username string
-	Password policies.Secret // empty: the connection does not authenticate
-	TLS      *tls.Config     // nil: plaintext; an empty ServerName becomes the host of Node.Address
-	Timeout  time.Duration   // of one probe, connecting included; 0: DefaultTimeout
-	Log      *slog.Logger    // nil: nothing is logged
+	Password policies.Secret  // empty: the connection does not authenticate
+	Renamed  policies.Renames // commands that the node knows under another name
+	TLS      *tls.Config      // nil: plaintext; an empty ServerName becomes the host of Node.Address
+	Timeout  time.Duration    // of one probe, connecting included; 0: DefaultTimeout
+	Log      *slog.Logger     // nil: nothing is logged
 
 	// Dialer opens the connection; nil: TCP. TLS is put on top of what it returns.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -40,7 +41,7 @@ func For(i policies.Instance, n policies.Node, timeout time.Duration, log *slog.
 	if err != nil {
 		return Options{}, err
 	}
-	return Options{Instance: i.Name, Node: n, Username: i.Username, Password: i.Password, TLS: t, Timeout: timeout, Log: log}, nil
+	return Options{Instance: i.Name, Node: n, Username: i.Username, Password: i.Password, Renamed: i.Renamed, TLS: t, Timeout: timeout, Log: log}, nil
 }
 
 // A Prober reads one node. It holds one connection open, so that a node at maxclients can still be read, and opens a

@@ -89,13 +89,13 @@ type reads struct {
 	deep         *deepReads   // nil: a plain probe
 }
 
-func newReads(ctx context.Context, settings, deep, refusals bool) reads {
+func newReads(ctx context.Context, settings, deep, refusals bool, names policies.Renames) reads {
 	r := reads{role: redis.NewCmd(ctx, "role"), newest: redis.NewCmd(ctx, "slowlog", "get", 1)}
 	if settings {
 		r.settings = settingsCommands(ctx)
 	}
 	if deep {
-		r.deep = newDeepReads(ctx, refusals)
+		r.deep = newDeepReads(ctx, refusals, names)
 	}
 	return r
 }
@@ -114,7 +114,7 @@ func (r reads) commands() []redis.Cmder {
 // rest reads what INFO does not tell, in one round trip and a second where the slow log moved.
 func (p *Prober) rest(ctx context.Context, snap *policies.Snapshot, deep bool) error {
 	down := snap.Replication.Role == policies.RoleReplica && !snap.Replication.LinkUp.Or(true) // why may be a setting that was changed just now
-	r := newReads(ctx, down || deep || p.set.stale(snap.RunID, snap.At), deep, p.asksRefusals(snap))
+	r := newReads(ctx, down || deep || p.set.stale(snap.RunID, snap.At), deep, p.asksRefusals(snap), p.opt.Renamed)
 	if err := p.s.pipeline(ctx, r.commands()...); err != nil {
 		return err
 	}

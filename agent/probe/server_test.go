@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	QuietLibrary()
+	_ = flag.Set("test.parallel", "6") // most of these wait for servers; -parallel still wins
 	os.Exit(m.Run())
 }
 

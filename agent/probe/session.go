@@ -73,6 +73,7 @@ func (p *Prober) open(scan bool) *session {
 		},
 	})
 	s.client.AddHook(s.guard)
+	s.client.AddHook(Renaming{p.opt.Renamed})
 	return s
 }
 

@@ -37,6 +37,7 @@ instances:
     username: healer
     password_file: secret
     tls: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key, server_name: redis.internal}
+    renamed_commands: {SCAN: XSCAN}
     nodes:
       - {name: dcs-master-01, address: 10.0.0.11:6379, role: master}
       - {name: dcs-slave-01, address: 10.0.0.12:6379, role: replica, peer_address: 172.16.0.12:6379}
@@ -75,6 +76,7 @@ func wantFullConfig(file, dir string) policies.Config {
 		Live: []policies.Action{policies.ReattachReplica, policies.ReclaimExpired},
 		TLS: &policies.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "client.pem"),
 			KeyFile: filepath.Join(dir, "client.key"), ServerName: "redis.internal"},
+		Renamed: policies.Renames{"SCAN": "XSCAN"},
 		Nodes: []policies.Node{
 			{Name: "dcs-master-01", Address: policies.Address{Host: "10.0.0.11", Port: 6379}, Role: policies.RoleMaster},
 			{Name: "dcs-slave-01", Address: policies.Address{Host: "10.0.0.12", Port: 6379}, Role: policies.RoleReplica,

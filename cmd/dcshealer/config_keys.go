@@ -66,10 +66,24 @@ func (d *configDecoder) instance(v fileValue) policies.Instance {
 	m.text("username", &in.Username, "an ACL user name; leave the key out for the default user")
 	d.password(m, &in.Password)
 	in.TLS = d.tls(m)
+	d.renames(m.section("renamed_commands"), &in)
 	m.list("nodes", "a list, each node starting with a dash: - {name: dcs-master-01, address: 10.0.0.11:6379, role: master}",
 		func(v fileValue) { in.Nodes = append(in.Nodes, d.node(v)) })
 	m.end()
 	return in
+}
+
+// renames reads pairs of names. The first is any word here, so that the rules can say which there are.
+func (d *configDecoder) renames(m *fileMapping, in *policies.Instance) {
+	for _, name := range slices.Sorted(maps.Keys(m.entries)) {
+		var to string
+		if m.text(name, &to, "the name that the server has for it; leave out a command that is not renamed or that the server forbids"); to != "" {
+			if in.Renamed == nil {
+				in.Renamed = policies.Renames{}
+			}
+			in.Renamed[name] = to
+		}
+	}
 }
 
 func (d *configDecoder) node(v fileValue) (n policies.Node) {

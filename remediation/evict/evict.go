@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dcshealer/agent/probe"
@@ -40,8 +41,12 @@ const (
 )
 
 // Script deletes each of KEYS whose TTL is at most that of ARGV, in milliseconds. It needs +eval, +pttl, +unlink and the keys, runs when
-// memory is full, and replicates as UNLINK.
-const Script = `local out = {}
+// memory is full, and replicates as UNLINK. A script has to use the names that the server has for the commands.
+func Script(names policies.Renames) string {
+	return strings.NewReplacer("PTTL", names.Sent("PTTL"), "UNLINK", names.Sent("UNLINK")).Replace(script)
+}
+
+const script = `local out = {}
 for i, key in ipairs(KEYS) do
   local left = redis.call('PTTL', key)
   if left > 0 and left <= tonumber(ARGV[i]) then

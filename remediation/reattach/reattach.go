@@ -207,19 +207,29 @@ func listed(m policies.Snapshot) bool {
 	return false
 }
 
-// progress is a text that changes while a copy moves: the states, the bytes left, the time of the last byte, what the
-// master shows.
+// progress is a text that changes while a copy moves: the bytes left, the time of the last byte, what the master shows. The states of a
+// link that is made anew each second, and what the replica says of a copy that its master never began, go to and fro for ever.
 func (v Verify) progress(x, m policies.Snapshot) string {
 	r := x.Replication
-	s := fmt.Sprint(x.Reach, r.Role, r.LinkState, r.SyncInProgress, r.SyncLeftBytes, r.SyncReadBytes, x.Loading)
+	s := fmt.Sprint(x.Reach, r.Role, r.LinkUp, x.Loading)
 	if b := v.Before.Replication.Offset; r.ReplicaOffset.Or(0) < b.Or(0) {
 		s += r.ReplicaOffset.String() // beyond that its master's PINGs move it, whatever else is missing
 	}
-	if r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(99) <= 2 {
-		s += fmt.Sprint(x.At.Unix()) // bytes came in within the last two seconds
+	if v.begun(m) {
+		s += fmt.Sprint(r.LinkState == "sync", r.SyncInProgress, r.SyncLeftBytes, r.SyncReadBytes)
+		if r.SyncInProgress.Or(false) && r.SyncLastIOSeconds.Or(99) <= 2 {
+			s += fmt.Sprint(x.At.Unix()) // bytes came in within the last two seconds
+		}
 	}
 	for _, l := range m.Replication.Replicas {
 		s += l.State
 	}
 	return s
+}
+
+// begun reports whether the master may have begun a full copy since the command. A replica whose login or PSYNC is refused says at times
+// that it copies.
+func (v Verify) begun(m policies.Snapshot) bool {
+	counted := v.Before.RunID == m.RunID && v.Before.Stats.SyncFull.Known && m.Stats.SyncFull.Known
+	return !counted || v.copies(m) > 0
 }

@@ -13,9 +13,13 @@ import (
 	"dcshealer/policies"
 )
 
+// ErrNotMaster is the answer of a Scan that met a replica.
+var ErrNotMaster = errors.New("the node is no longer a master")
+
 // Conn is the connection that a sweep writes through.
 type Conn interface {
 	Select(ctx context.Context, db int) error
+	// Scan is ErrNotMaster where the node is a replica by then: the sweep ends before the next one.
 	Scan(ctx context.Context, cursor uint64, count int64) (next uint64, err error)
 	Ping(ctx context.Context) error
 	// ScanTime is the time that the server itself has spent in SCAN since its start.
@@ -106,6 +110,7 @@ type run struct {
 	share    float64       // of what a call takes from here, what the server spent in it when it last told
 	most     int64         // bound on COUNT
 	slow     int           // calls over abort_call
+	rest     time.Duration // owed after a slow call
 	slowdown int64         // factor on the pause while the server or its replicas are under pressure
 	last     policies.Snapshot
 	calls    []time.Duration
@@ -202,6 +207,10 @@ func (r *run) db(ctx context.Context, db int, cursor uint64) error {
 		r.r.At.DB, r.r.At.Cursor = db, cursor
 		t := time.Now()
 		next, err := r.Conn.Scan(ctx, cursor, r.count)
+		if errors.Is(err, ErrNotMaster) {
+			r.r.Calls++
+			return r.end(StopChanged, "%v", ErrNotMaster)
+		}
 		if err != nil {
 			return fmt.Errorf("SCAN in DB %d: %w", db, err)
 		}
@@ -219,7 +228,8 @@ func (r *run) db(ctx context.Context, db int, cursor uint64) error {
 			return nil
 		}
 		cursor = next
-		pause := Pause(call, float64(r.Pace.Duty)/100) * time.Duration(r.slowdown)
+		pause := max(r.rest, Pause(call, float64(r.Pace.Duty)/100)*time.Duration(r.slowdown))
+		pause, r.rest = min(pause, r.Pace.MaxDuration-time.Since(r.start)), 0
 		r.count = min(r.most, NextCount(r.count, call, r.Pace.CallP99))
 		if err := wait(ctx, pause); err != nil {
 			return err
@@ -254,7 +264,8 @@ func (r *run) judgeCall(ctx context.Context, call time.Duration) (time.Duration,
 	if r.slow++; r.Pace.OnSlowCall == policies.SlowCallSlows && r.slow <= mostSlow {
 		r.most, r.count = leastCount, leastCount
 		r.r.Slowed["a slow call"]++
-		return call, wait(ctx, max(time.Second, 10*call))
+		r.rest, r.looked = max(time.Second, 10*call), time.Time{} // after a look: what was freed may be enough
+		return call, nil
 	}
 	return 0, r.end(StopSlowCall, "one call took %s, remediation.reclaim-expired.abort_call is %s: freeing a big expired value holds the server up (lazy_free, on_slow_call)", call.Round(time.Microsecond), r.Pace.AbortCall)
 }
@@ -406,7 +417,7 @@ func (r *run) judge(s policies.Snapshot) error {
 	case s.RunID != r.r.Before.RunID:
 		return r.end(StopChanged, "the server restarted: its cursors are void")
 	case s.Replication.Role != policies.RoleMaster:
-		return r.end(StopChanged, "the node is no longer a master")
+		return r.end(StopChanged, "%v", ErrNotMaster)
 	case p.BgsaveRunning.Or(false) || p.AOFRewriteRunning.Or(false):
 		return r.end(StopBusy, "the server saves (BGSAVE or AOF rewrite)")
 	case paused(s):

@@ -181,6 +181,17 @@ func TestWhyASweepEnds(t *testing.T) {
 		"it is a replica now": {func(f *fake, s *Sweep, _ context.CancelFunc) {
 			f.later(3, func() { f.snap.Replication.Role = policies.RoleReplica })
 		}, StopChanged, "no longer a master"},
+		"a call meets a replica": {func(f *fake, s *Sweep, _ context.CancelFunc) {
+			f.fails = func(n int) error {
+				if n > 3 {
+					t.Error("a call after it")
+				}
+				if n == 3 {
+					return ErrNotMaster
+				}
+				return nil
+			}
+		}, StopChanged, "no longer a master"},
 		"it cannot be read": {func(f *fake, s *Sweep, _ context.CancelFunc) {
 			f.later(3, func() { f.snap.Reach, f.snap.Err = policies.ReachHung, "no answer" })
 		}, StopChanged, "no answer"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -73,3 +74,23 @@ func (s *Server) CommandCalls() map[string]int {
 
 // LinkUp reports a replica that is in step with its master.
 func (s *Server) LinkUp() bool { return s.Info("replication")["master_link_status"] == "up" }
+
+// Accounted waits until the server has told its connections' buffers, that of the link to its master included: it looks at all of them
+// once a second, and what it has not told yet looks like data. INFO is asked by ask.
+func Accounted(t testing.TB, ask func() (info string)) {
+	t.Helper()
+	uptime := func() (seconds int64) {
+		_, rest, _ := strings.Cut(ask(), "uptime_in_seconds:")
+		number, _, _ := strings.Cut(rest, "\r")
+		seconds, _ = strconv.ParseInt(number, 10, 64)
+		return seconds
+	}
+	until := uptime() + 3
+	Eventually(t, "the buffers are accounted for", func() bool { return uptime() >= until })
+}
+
+// Accounted is that of the server.
+func (s *Server) Accounted() {
+	s.t.Helper()
+	Accounted(s.t, func() string { return s.C.Info(context.Background(), "server").Val() })
+}
