@@ -55,6 +55,15 @@ type audit struct {
 }
 
 func (a *audit) entries(ctx context.Context, tx *sql.Tx) error {
+	err := a.walk(ctx, tx)
+	if a.bad == nil && damaged(err) {
+		a.bad = &BadEntry{Seq: a.seq + 1, Why: fmt.Sprintf("the file is damaged from here on and cannot be read (%v): %s", err, cure)}
+		return nil
+	}
+	return err
+}
+
+func (a *audit) walk(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, "SELECT "+entryColumns+" FROM entries ORDER BY seq")
 	if err != nil {
 		return err
