@@ -39,7 +39,8 @@ func TestAFileOfTheFirstFormatIsBroughtForward(t *testing.T) {
 	j := open(t, dir)
 	id, err := j.Begin(ctx, policies.Record{Instance: "dcs-1", Outcome: policies.OutcomeDenied})
 	must(t, err)
-	_, err = j.write.ExecContext(ctx, "DROP TABLE debts; PRAGMA user_version = 1;")
+	_, err = j.write.ExecContext(ctx, `DROP TABLE debts; DROP TABLE incidents; DROP TABLE nudges; DROP INDEX entries_incident; DROP INDEX entries_control;
+		PRAGMA user_version = 1;`)
 	must(t, err)
 	must(t, j.Close())
 
@@ -48,6 +49,7 @@ func TestAFileOfTheFirstFormatIsBroughtForward(t *testing.T) {
 	if r, _, err := j.Show(ctx, id); err != nil || r.Instance != "dcs-1" {
 		t.Errorf("record %+v, %v", r, err)
 	}
+	must(t, j.OpenIncident(ctx, policies.Incident{ID: "i1", Instance: "dcs-1", Opened: t0}))
 	if v, err := j.Verify(ctx); err != nil || !v.OK {
 		t.Errorf("verify %+v, %v", v, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestNewJournalIsPrivateAndDurable(t *testing.T) {
 			t.Errorf("%q: mode %v, error %v, want mode %v", name, info.Mode().Perm(), err, want)
 		}
 	}
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "user_version": "2"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "user_version": strconv.Itoa(len(migrations))} {
 		var got string
 		must(t, j.write.QueryRow("PRAGMA "+pragma).Scan(&got))
 		if got != want {

@@ -31,7 +31,7 @@ type BadEntry struct {
 // recompute the rest of the chain; who can rewrite the whole file can forge one that passes, so note Head elsewhere.
 func (j *Journal) Verify(ctx context.Context) (res VerifyResult, err error) {
 	err = j.view(ctx, "verify the journal", func(tx *sql.Tx) error {
-		a := audit{prev: genesis, rows: map[string]row{}}
+		a := audit{prev: genesis, rows: map[string]row{}, incidents: map[string]incidentRow{}}
 		if err := a.entries(ctx, tx); err != nil {
 			return err
 		}
@@ -48,10 +48,11 @@ func (j *Journal) Verify(ctx context.Context) (res VerifyResult, err error) {
 
 // audit walks the entries in order, up to the first bad one.
 type audit struct {
-	seq  int64  // of the last good entry
-	prev string // its hash
-	rows map[string]row
-	bad  *BadEntry
+	seq       int64  // of the last good entry
+	prev      string // its hash
+	rows      map[string]row
+	incidents map[string]incidentRow
+	bad       *BadEntry
 }
 
 func (a *audit) entries(ctx context.Context, tx *sql.Tx) error {
@@ -89,6 +90,8 @@ func (a *audit) fault(e Entry) string {
 		return "its hash does not match its content: it was changed after it was written"
 	case e.Kind == KindControl:
 		return ""
+	case e.Kind == KindIncident:
+		return a.incident(e)
 	}
 	w, known := a.rows[e.Record]
 	if known == (e.Kind == KindIntent) {
@@ -145,7 +148,7 @@ func (a *audit) compareRows(ctx context.Context, tx *sql.Tx) error {
 			return nil
 		}
 	}
-	return nil
+	return a.compareIncidents(ctx, tx)
 }
 
 // differs names what the list says and what the entries say.
