@@ -206,6 +206,22 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 	if j == nil {
 		return cmpErr(m.h.opt.JournalErr, errors.New("no journal"))
 	}
+	if err := m.readControls(ctx, f, r); err != nil {
+		return err
+	}
+	var err error
+	if f.Breaker, err = m.h.breakers.state(breakerName(m.in.Name, f.Action), f.Now); err != nil {
+		return err
+	}
+	if f.FleetBreaker, err = m.h.breakers.state(fleetBreakerName(f.Action), f.Now); err != nil {
+		return err
+	}
+	return m.readHistory(ctx, f, r)
+}
+
+// readControls fills in what persons have switched: modes and pauses.
+func (m *Machine) readControls(ctx context.Context, f *policies.Facts, r request) error {
+	j := m.h.opt.Journal
 	grants, err := j.Live(ctx, f.Now)
 	if err != nil {
 		return err
@@ -222,15 +238,21 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 		return err
 	}
 	if paused {
-		f.Paused = cmpText(pause.Reason, "no reason given") + " (by " + pause.By + ")"
+		f.Paused = pauseText(pause)
 	}
-	if f.Breaker, err = m.h.breakers.state(breakerName(m.in.Name, f.Action), f.Now); err != nil {
-		return err
+	return nil
+}
+
+// pauseText says who paused what and how it is lifted.
+func pauseText(p journal.Pause) string {
+	until, scope := "until resumed", "--all"
+	if !p.Until.IsZero() {
+		until = "until " + p.Until.UTC().Format(time.RFC3339)
 	}
-	if f.FleetBreaker, err = m.h.breakers.state(fleetBreakerName(f.Action), f.Now); err != nil {
-		return err
+	if p.Instance != "" {
+		scope = p.Instance
 	}
-	return m.readHistory(ctx, f, r)
+	return cmpText(p.Reason, "no reason given") + " (by " + p.By + ", " + until + "); lift it with: dcshealer resume " + scope
 }
 
 // readHistory fills in what ran here before and what runs in the fleet now.

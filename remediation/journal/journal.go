@@ -1,5 +1,5 @@
 // Package journal is the durable record of decisions and actions (append-only, hash-chained), the locks that keep two
-// processes from acting at once, and the runtime controls (live, pause). It decides nothing and never talks to Redis.
+// processes from acting at once, and the runtime controls (live, pause, acknowledgements). It decides nothing and never talks to Redis.
 package journal
 
 import (
@@ -28,7 +28,7 @@ var (
 	ErrDamaged       = errors.New("the journal is damaged")
 	ErrReadOnly      = errors.New("the journal was opened for reading only")
 	ErrUnknown       = errors.New("no such record")
-	ErrAmbiguous     = errors.New("more than one record")
+	ErrAmbiguous     = errors.New("more than one id")
 	ErrFinished      = errors.New("the record is already finished")
 	ErrNotLocked     = errors.New("the action lock is not held")
 	ErrLocked        = errors.New("the action lock is held")
@@ -45,6 +45,8 @@ type Journal struct {
 	write *sql.DB
 	// lax is for what the next probe would tell again: its commits survive kill -9, the last ones not a power cut.
 	lax *sql.DB
+	// version has one connection that is never exchanged: what Version returns is a number of that connection.
+	version *sql.DB
 
 	mu    sync.Mutex
 	held  map[string]bool // instances whose action lock this Journal holds
@@ -74,7 +76,7 @@ func Open(ctx context.Context, stateDir string, op policies.Operator) (*Journal,
 	j := &Journal{dir: dir, op: op, held: map[string]bool{},
 		write: connect(path, 1, "_txlock=immediate", "_pragma=synchronous(full)"),
 		lax:   connect(path, 1, "_txlock=immediate", "_pragma=synchronous(normal)"),
-		read:  connect(path, 4, "_pragma=query_only(1)")}
+		read:  connect(path, 4, "_pragma=query_only(1)"), version: connect(path, 1, "_pragma=query_only(1)")}
 	if err := migrate(ctx, j.write, migrations[:]); err != nil {
 		return nil, errors.Join(explain("open the journal", path, err), j.Close())
 	}
@@ -93,7 +95,7 @@ func OpenReadOnly(ctx context.Context, stateDir string) (*Journal, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open the journal: %w; run this as the user that runs dcshealer", err)
 	}
-	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro")}
+	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro"), version: connect(path, 1, "mode=ro")}
 	v, err := schemaVersion(ctx, j.read)
 	if err == nil && v == 0 { // created, and not filled yet
 		err = ErrNoJournal
@@ -107,7 +109,7 @@ func OpenReadOnly(ctx context.Context, stateDir string) (*Journal, error) {
 // Close ends all connections; held locks stay until they are unlocked.
 func (j *Journal) Close() error {
 	var errs []error
-	for _, db := range []*sql.DB{j.write, j.lax, j.read} {
+	for _, db := range []*sql.DB{j.write, j.lax, j.version, j.read} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

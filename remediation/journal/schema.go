@@ -55,6 +55,23 @@ CREATE TABLE breakers (name TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
 `, `
 CREATE TABLE debts (instance TEXT NOT NULL, node TEXT NOT NULL, setting TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (instance, node, setting)) STRICT;
 `, `
+-- Derived from entries of the kind incident.
+CREATE TABLE incidents (
+	id       TEXT PRIMARY KEY,
+	seq      INTEGER NOT NULL,
+	instance TEXT NOT NULL,
+	opened   TEXT NOT NULL,
+	closed   TEXT NOT NULL,
+	body     TEXT NOT NULL
+) STRICT;
+CREATE INDEX incidents_instance ON incidents (instance, seq);
+CREATE INDEX incidents_open ON incidents (seq) WHERE closed = '';
+CREATE INDEX entries_incident ON entries (CASE WHEN json_valid(body) THEN json_extract(body, '$.incident') END) WHERE kind = 'intent';
+CREATE INDEX entries_control ON entries (at) WHERE kind = 'control';
+
+-- The newest entry by which a person asked for a new look at an instance; '': at all.
+CREATE TABLE nudges (instance TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
+`, `
 -- When a healer last proved that it can write.
 CREATE TABLE pulse (one INTEGER PRIMARY KEY CHECK (one = 1), at TEXT NOT NULL, room BLOB NOT NULL) STRICT;
 
