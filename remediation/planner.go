@@ -182,7 +182,7 @@ func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Actio
 	now := time.Now()
 	f := policies.Facts{
 		Now: now, Instance: m.in, Policy: m.pol, Action: a, Target: target, Planned: target,
-		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now),
+		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now), JournalErr: m.h.keeper.reason(),
 		Mode: policies.DryRun, ModeReason: "the runtime settings are not known",
 		MaxRunning: m.h.opt.Config.Budget.ConcurrentActions, MaxFull: m.h.opt.Config.Budget.FullResyncs, Storm: m.h.opt.Config.Budget.Storm,
 	}
