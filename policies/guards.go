@@ -78,8 +78,6 @@ func (f Facts) mode() Verdict {
 	switch {
 	case f.ControlErr != nil:
 		return hold("the runtime settings cannot be read (%v): nothing runs live until they can", f.ControlErr)
-	case f.JournalErr != "":
-		return hold("the journal cannot be written, and nothing is done without a record: %s", f.JournalErr)
 	case f.Mode == Live:
 		return allow("live: %s", f.ModeReason)
 	}
@@ -98,6 +96,8 @@ func (f Facts) pause() Verdict {
 	switch {
 	case f.ControlErr != nil:
 		return hold("the pauses cannot be read: %v", f.ControlErr)
+	case f.JournalErr != "":
+		return hold("the journal cannot be written, and nothing is done without a record: %s", f.JournalErr)
 	case f.Paused != "":
 		return hold("paused: %s", f.Paused)
 	}

@@ -114,6 +114,7 @@ func (m *Machine) finish(ctx context.Context, inc *incident, id string, p *polic
 	if r.err != nil {
 		res.Error = r.err.Error()
 	}
+	m.h.rested.since(id, res.Finished, res.Finished)
 	m.h.step("finishing")
 	err := m.h.opt.Journal.Finish(ctx, id, res)
 	m.h.step("finished")

@@ -54,6 +54,7 @@ type Healer struct {
 	breakers *breakers
 	tilt     tilt
 	keeper   keeper
+	rested   rested
 	seen     *recent
 	step     func(point string) // told of each step of an action; tests make crash and race points of it
 
@@ -93,7 +94,7 @@ func (h *Healer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { h.tilt.run(ctx); return nil })
 	g.Go(func() error { h.sweepInterrupted(ctx); return nil })
-	g.Go(func() error { h.keepJournal(ctx); return nil })
+	g.Go(func() error { h.keepJournal(ctx, pulseEvery); return nil })
 	for _, m := range h.machines {
 		g.Go(func() error { return m.run(ctx) })
 	}

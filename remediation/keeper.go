@@ -30,9 +30,9 @@ func (k *keeper) reason() string {
 	return k.fault
 }
 
-// keepJournal proves again and again that the journal can be written, and drops once a day what is older than the config keeps.
-func (h *Healer) keepJournal(ctx context.Context) {
-	tick := time.NewTicker(pulseEvery)
+// keepJournal proves again and again, as often as every says, that the journal can be written, and drops once a day what is older than the config keeps.
+func (h *Healer) keepJournal(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	retain := time.Now().Add(retainAfter) // a clock that was wrong at the start has been set by then
 	for {

@@ -263,9 +263,9 @@ func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request)
 		return err
 	}
 	if found {
-		f.LastFinished = last.Finished
+		f.LastFinished = m.h.rested.since(last.ID, last.Finished, f.Now)
 	}
-	if f.Undone, err = j.SucceededSince(ctx, m.in.Name, f.Action, r.fault.Node, f.Now.Add(-time.Hour)); err != nil {
+	if f.Undone, err = j.SucceededSince(ctx, m.in.Name, f.Action, r.fault.Node, f.Now.Add(-time.Hour), f.Now.Add(time.Hour)); err != nil {
 		return err
 	}
 	running, err := j.RunningLive(ctx)
