@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	pulseEvery  = 10 * time.Second
-	pulseRoom   = 64 << 10 // bytes: the records of an action have room where this has
+	pulseEvery  = 5 * time.Second
+	pulseRoom   = 16 << 10 // bytes: a record of an action has room where this has
 	retainAfter = time.Hour
 	retainEvery = 24 * time.Hour
 )

@@ -85,7 +85,7 @@ func (a *app) readStatus(ctx context.Context, now time.Time) (fleetStatus, error
 
 // silentJournal says that a running healer has not written its journal for longer than it should. Pure.
 func silentJournal(pulsed time.Time, ever bool, now time.Time) string {
-	const most = time.Minute // six pulses: a slow disk is not a dead one
+	const most = time.Minute // twelve pulses: a slow disk is not a dead one
 	if late := now.Sub(pulsed); ever && late > most {
 		return fmt.Sprintf("not written for %s: the healer does nothing without a record; see its log, the room on the disk and the rights of state_dir", late.Round(time.Second))
 	}
