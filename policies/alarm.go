@@ -61,9 +61,13 @@ const (
 	MetricReplication   Metric = "replication_status"
 	MetricEvicted       Metric = "evicted_keys" // in the window
 	MetricFragmentation Metric = "mem_fragmentation_ratio"
-	MetricInstanceUp    Metric = "instance_up" // per node: 1 up, 0 not
-	MetricCanary        Metric = "canary"      // on <prefix>:canary only
+	MetricInstanceUp    Metric = "instance_up"    // per node: 1 up, 0 not
+	MetricJournal       Metric = "journal_status" // of a healer itself: "down" while its journal cannot be written and it does nothing
+	MetricCanary        Metric = "canary"         // on <prefix>:canary only
 )
+
+// SelfInstance is the instance of an alarm about a healer itself.
+const SelfInstance = "dcshealer"
 
 // Status says whether an alarm stands.
 type Status string

@@ -28,6 +28,12 @@ type Config struct {
 	Instances []Instance
 	Policies  map[string]Policy
 	Budget    Budget
+	Journal   JournalConfig
+}
+
+// JournalConfig says how long the journal remembers.
+type JournalConfig struct {
+	Keep time.Duration // older entries are dropped; 0: none
 }
 
 // BusConfig says where alarms go.

@@ -30,6 +30,7 @@ func (c Config) Check() []FieldError {
 		r.policy(JoinPath("policies", name), name, c.Policies[name])
 	}
 	r.budget(c.Budget)
+	r.journal(c)
 	return r.faults
 }
 
@@ -66,6 +67,23 @@ func (r *rules) budget(b Budget) {
 	r.check(b.ConcurrentActions >= 1, "budget.concurrent_actions", b.ConcurrentActions, "at least 1 (run --dry-run sends nothing at all)")
 	r.check(b.FullResyncs >= 1, "budget.full_resyncs", b.FullResyncs, "at least 1 (full_resync: deny in a policy forbids them)")
 	r.check(b.Storm >= 1 && b.Storm <= 100, "budget.storm", b.Storm, "from 1% to 100%")
+}
+
+// MinKeep is the least that a journal keeps where it drops anything: what guards count back by is well within it.
+const MinKeep = 7 * 24 * time.Hour
+
+func (r *rules) journal(c Config) {
+	keep := c.Journal.Keep
+	r.check(keep == 0 || keep >= MinKeep, "journal.keep", keep, "at least 7d (or 0: for ever)")
+	if keep < MinKeep {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		for _, a := range Actions {
+			rest, path := c.Policies[name].Cooldown(a), JoinPath("policies", name)+".remediation."+string(a)+".cooldown"
+			r.check(keep > rest, "journal.keep", keep, fmt.Sprintf("more than the cooldown %v, which is counted from the journal", rest), path)
+		}
+	}
 }
 
 // validName holds NameRule.

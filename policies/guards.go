@@ -23,6 +23,7 @@ type Facts struct {
 	ModeReason string
 	Paused     string // why acting is paused; empty: not
 	ControlErr error  // live, pause or journal could not be read
+	JournalErr string // why the journal cannot be written; empty: it can, or nobody tried
 
 	FaultSince   time.Time // when the healer's own probe first saw the fault; zero: unknown
 	LastFinished time.Time // of the newest live action of this kind here; zero: none
@@ -95,6 +96,8 @@ func (f Facts) pause() Verdict {
 	switch {
 	case f.ControlErr != nil:
 		return hold("the pauses cannot be read: %v", f.ControlErr)
+	case f.JournalErr != "":
+		return hold("the journal cannot be written, and nothing is done without a record: %s", f.JournalErr)
 	case f.Paused != "":
 		return hold("paused: %s", f.Paused)
 	}

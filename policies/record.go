@@ -95,8 +95,17 @@ type LiveGrant struct {
 	At       time.Time `json:"at"`
 }
 
-// Standing reports whether the grant still says something at now.
-func (g LiveGrant) Standing(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
+// aheadBy is how far ahead of the reader's clock a grant may have been given: two readings of one clock are not in order.
+const aheadBy = time.Minute
+
+// Standing reports whether the grant still says something at now. One that ends and was given at a time that has not come is none: by a
+// clock that was set back it would last for longer than a person said.
+func (g LiveGrant) Standing(now time.Time) bool {
+	if g.Until.IsZero() {
+		return true
+	}
+	return now.Before(g.Until) && !(g.Enabled && g.At.Sub(now) > aheadBy)
+}
 
 // ModeOf is the mode of one instance and action: dryRun (run --dry-run) beats everything, then a standing grant or
 // revocation, then the config. The reason names what decided and what would change it.

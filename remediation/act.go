@@ -41,10 +41,12 @@ func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Pl
 	defer unlock()
 	rec := m.record(l, inc, p)
 	rec.Outcome = policies.OutcomeRunning
+	m.h.step("decided")
 	id, err := m.h.opt.Journal.Begin(ctx, rec)
 	if err != nil {
 		return false, m.holdFor(ctx, l, inc, p, "journal", "the journal cannot be written, and nothing is done without a record: "+err.Error())
 	}
+	m.h.step("intended")
 	inc.record, req.record, inc.signature = id, id, ""
 	if err := errors.Join(m.toPlanning(ctx), m.life.to(ctx, eventPermit)); err != nil {
 		return false, errors.Join(err, m.finish(ctx, inc, id, p, result{outcome: policies.OutcomeFailed, err: err}, nil))
@@ -112,7 +114,10 @@ func (m *Machine) finish(ctx context.Context, inc *incident, id string, p *polic
 	if r.err != nil {
 		res.Error = r.err.Error()
 	}
+	m.h.rested.since(id, res.Finished, res.Finished)
+	m.h.step("finishing")
 	err := m.h.opt.Journal.Finish(ctx, id, res)
+	m.h.step("finished")
 	if err != nil {
 		m.log.Error("result could not be journalled", "record", id, "outcome", r.outcome, "err", err)
 	}

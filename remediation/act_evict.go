@@ -154,7 +154,8 @@ func (m *Machine) evict(ctx context.Context, l look, p *policies.Plan, req reque
 			err: fmt.Errorf("%w: %s says %q and not that it is a master: %w", errDenied, n.Name, role, err)}
 	}
 	before, _ := fresh.group.Of(p.Node)
-	e, stopped := m.eviction(ctx, c, sample, fresh, req)
+	may := m.permission(fresh, req, policies.EvictNearExpiry)
+	e := m.eviction(ctx, c, sample, fresh, req, may)
 	res, err := e.Run(ctx, before)
 	m.h.step("evicted")
 	for _, sum := range sums.all(own.summed()) {
@@ -173,7 +174,7 @@ func (m *Machine) evict(ctx context.Context, l look, p *policies.Plan, req reque
 	if r.outcome == policies.OutcomeDenied {
 		r.denied = []policies.Guard{policies.GuardBusy}
 		if res.Stop == evict.StopDenied {
-			r.denied = guardsOf(*stopped)
+			r.denied, r.held = guardsOf(may.denied), true
 		}
 	}
 	return r
@@ -201,19 +202,15 @@ func (m *Machine) nearToGo(ctx context.Context, l look, p *policies.Plan) (*prob
 	return &s, result{}
 }
 
-// eviction is set up to watch the master and the guards while it runs; stopped are the rulings that ended it.
-func (m *Machine) eviction(ctx context.Context, c *conn, sample *probe.NearSample, l look, req request) (e evict.Eviction, stopped *[]policies.Ruling) {
+// eviction is set up to watch the master and the guards while it runs.
+func (m *Machine) eviction(ctx context.Context, c *conn, sample *probe.NearSample, l look, req request, may *permission) evict.Eviction {
 	node, noted := req.fault.Node, time.Now()
 	before, _ := l.group.Of(node)
-	stopped = new([]policies.Ruling)
 	return evict.Eviction{
 		Conn: c, Policy: m.pol.Evict, Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V), Sample: sample,
-		Look: m.probers[node].Probe,
-		Permit: func(ctx context.Context) (err error) {
-			*stopped, err = m.permitEviction(ctx, l, req)
-			return err
-		},
-		Ready: func() { m.h.step("evicting") },
+		Look:   m.probers[node].Probe,
+		Permit: may.ask,
+		Ready:  func() { m.h.step("evicting") },
 		Progress: func(r evict.Result) {
 			m.log.Debug("deleting keys near their expiry", "node", node, "keys", r.Keys, "bytes", r.Bytes)
 			if time.Since(noted) > progressEvery {
@@ -221,19 +218,7 @@ func (m *Machine) eviction(ctx context.Context, c *conn, sample *probe.NearSampl
 				m.noteRecord(ctx, req.record, fmt.Sprintf("under way: %d keys deleted, %d bytes by MEMORY USAGE", r.Keys, r.Bytes))
 			}
 		},
-	}, stopped
-}
-
-// permitEviction asks the guards that can turn while it runs and returns those that deny.
-func (m *Machine) permitEviction(ctx context.Context, l look, req request) (denied []policies.Ruling, err error) {
-	s, _ := l.group.Of(req.fault.Node)
-	for _, r := range policies.CommonGuards(m.facts(ctx, l, req, policies.EvictNearExpiry, s)) {
-		if slices.Contains(standing, r.Guard) && r.Denied() {
-			denied = append(denied, r)
-			err = errors.Join(err, fmt.Errorf("%s: %s", r.Guard, r.Reason))
-		}
 	}
-	return denied, err
 }
 
 // judgeEviction says what came of it: success is what it is for a sweep.

@@ -86,7 +86,8 @@ func (m *Machine) killIdle(ctx context.Context, l look, p *policies.Plan, req re
 	if err != nil {
 		return result{outcome: policies.OutcomeFailed, err: err}
 	}
-	k := &killing{c: c, m: m, l: fresh, req: req, own: own, before: before, spared: map[policies.Spared]int{}, tried: map[int64]bool{}, started: time.Now()}
+	k := &killing{c: c, m: m, l: fresh, req: req, own: own, before: before, spared: map[policies.Spared]int{}, tried: map[int64]bool{}, started: time.Now(),
+		may: m.permission(fresh, req, policies.KillIdleClients)}
 	err = k.run(ctx)
 	for _, sum := range rc.summed() {
 		rc.each(sum)
@@ -111,16 +112,16 @@ type killing struct {
 	before  policies.Snapshot
 	started time.Time
 
-	first   policies.Victims // of the first list
-	listed  time.Time        // when the newest list was asked for
-	rest    time.Duration    // between two whole lists
-	spared  map[policies.Spared]int
-	stopped []policies.Ruling
-	stop    killStop
-	tried   map[int64]bool   // ids that CLIENT KILL was sent for: none is sent twice
-	closed  []map[string]any // the first few of them
-	killed  int64
-	gone    int64 // were no longer there
+	first  policies.Victims // of the first list
+	listed time.Time        // when the newest list was asked for
+	rest   time.Duration    // between two whole lists
+	spared map[policies.Spared]int
+	may    *permission
+	stop   killStop
+	tried  map[int64]bool   // ids that CLIENT KILL was sent for: none is sent twice
+	closed []map[string]any // the first few of them
+	killed int64
+	gone   int64 // were no longer there
 }
 
 // killStop says why no more clients are closed.
@@ -162,10 +163,6 @@ func (k *killing) run(ctx context.Context) error {
 		if k.stop = k.over(v); k.stop != "" {
 			return nil
 		}
-		if k.stopped, err = k.m.standingDenials(ctx, k.l, k.req, policies.KillIdleClients); err != nil {
-			k.stop = stopDenied
-			return err
-		}
 		k.m.h.step("listed")
 		if err := k.batch(ctx, rules, v.Close[:min(len(v.Close), killsPerList)]); err != nil {
 			return k.ended(ctx, err)
@@ -189,9 +186,11 @@ func (k *killing) over(v policies.Victims) killStop {
 }
 
 func (k *killing) ended(ctx context.Context, err error) error {
-	k.stop = stopError
-	if ctx.Err() != nil {
+	switch k.stop = stopError; {
+	case ctx.Err() != nil:
 		k.stop, err = stopCancelled, ctx.Err()
+	case len(k.may.denied) > 0:
+		k.stop = stopDenied
 	}
 	return err
 }
@@ -209,8 +208,8 @@ func (k *killing) batch(ctx context.Context, rules policies.KillRules, victims [
 		if !still {
 			continue
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := k.may.ask(ctx); err != nil || ctx.Err() != nil {
+			return cmpErr(ctx.Err(), err)
 		}
 		// Once it is on its way it is not called off: its answer tells whether the client is gone.
 		n, err := k.c.KillClient(context.WithoutCancel(ctx), v.ID)
@@ -282,18 +281,6 @@ func (k *killing) note(v policies.Client, n int64) {
 	}
 }
 
-// standingDenials asks the guards that can turn while an action runs.
-func (m *Machine) standingDenials(ctx context.Context, l look, req request, a policies.Action) (denied []policies.Ruling, err error) {
-	s, _ := l.group.Of(req.fault.Node)
-	for _, r := range policies.CommonGuards(m.facts(ctx, l, req, a, s)) {
-		if slices.Contains(standing, r.Guard) && r.Denied() {
-			denied = append(denied, r)
-			err = errors.Join(err, fmt.Errorf("%s: %s", r.Guard, r.Reason))
-		}
-	}
-	return denied, err
-}
-
 // nothing is the result where no CLIENT KILL was sent.
 func (k *killing) nothing(ctx context.Context, n policies.Node, err error) result {
 	switch {
@@ -302,19 +289,12 @@ func (k *killing) nothing(ctx context.Context, n policies.Node, err error) resul
 	case unsupported(err):
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +client|list, +client|id and +client|kill to the user %q: %w", n.Name, k.m.in.Username, err)}
 	case k.stop == stopDenied:
-		return result{outcome: policies.OutcomeDenied, denied: guardsOf(k.stopped), guards: k.stopped, held: true, err: fmt.Errorf("%w: %w", errDenied, err)}
+		return result{outcome: policies.OutcomeDenied, denied: guardsOf(k.may.denied), guards: k.may.denied, held: true, err: fmt.Errorf("%w: %w", errDenied, err)}
 	case err != nil:
 		return result{outcome: policies.OutcomeFailed, err: err}
 	}
 	return result{outcome: policies.OutcomeDenied, denied: []policies.Guard{policies.GuardVictims}, held: true,
 		err: fmt.Errorf("%w: none of the clients that were to be closed may be closed any more (%s; %d are gone)", errDenied, k.stop, k.gone)}
-}
-
-func guardsOf(rulings []policies.Ruling) (out []policies.Guard) {
-	for _, r := range rulings {
-		out = append(out, r.Guard)
-	}
-	return out
 }
 
 // judge says what came of it: success is a share of maxclients under the level at which the alarm clears.
@@ -339,7 +319,7 @@ func (k *killing) judge(ctx context.Context, p *policies.Plan, err error) result
 	case k.stop == stopCancelled:
 		r.outcome, r.err = policies.OutcomeInterrupted, errors.New("the process is stopping: "+r.said)
 	case k.stop == stopDenied:
-		r.outcome, r.denied, r.guards = policies.OutcomeDenied, guardsOf(k.stopped), k.stopped
+		r.outcome, r.denied, r.guards = policies.OutcomeDenied, guardsOf(k.may.denied), k.may.denied
 		r.err = fmt.Errorf("stopped on the way: %w; %s", err, r.said)
 	case err != nil:
 		r.outcome, r.err = policies.OutcomeFailed, err

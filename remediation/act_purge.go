@@ -31,6 +31,9 @@ func (m *Machine) purge(ctx context.Context, l look, p *policies.Plan, req reque
 	}
 	before, _ := fresh.group.Of(p.Node)
 	m.h.step("looked")
+	if off := m.permission(fresh, req, policies.PurgeMemory).off(ctx); off.outcome != "" {
+		return off
+	}
 	start := time.Now()
 	err := c.Purge(context.WithoutCancel(ctx)) // not called off once it is on its way
 	took := time.Since(start)

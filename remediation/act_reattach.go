@@ -36,6 +36,10 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 	}
 	settings := m.h.remembered(m.in.Name, xn.Name).Followed.Settings
 	m.h.step("asked")
+	may := m.permission(fresh, req, policies.ReattachReplica)
+	if off := may.off(ctx); off.outcome != "" {
+		return off
+	}
 	// Once it is on its way the command is not called off by our own end: its effect is read back whatever happens.
 	rc.hold()
 	defer rc.release()
@@ -53,13 +57,14 @@ func (m *Machine) reattach(ctx context.Context, l look, p *policies.Plan, req re
 		}
 	}
 	rc.release()
+	m.h.step("recorded")
 	r = m.verifyReattach(ctx, fresh, p, xn)
 	if r.outcome != policies.OutcomeSucceeded && err != nil {
 		r.err = errors.Join(err, r.err)
 	}
 	m.h.step("verified")
 	if r.outcome == policies.OutcomeSucceeded {
-		m.afterReattach(context.WithoutCancel(ctx), c, p, settings, &r)
+		m.afterReattach(context.WithoutCancel(ctx), c, p, settings, may, &r)
 	}
 	return r
 }
@@ -196,7 +201,11 @@ func (m *Machine) verifyReattach(ctx context.Context, l look, p *policies.Plan, 
 	}
 	mn := m.in.Master()
 	before, _ := l.group.Of(mn.Name)
-	v := reattach.Verify{Replica: m.probers[xn.Name].Probe, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
+	replica := func(ctx context.Context) policies.Snapshot {
+		m.h.step("verifying")
+		return m.probers[xn.Name].Probe(ctx)
+	}
+	v := reattach.Verify{Replica: replica, Master: m.probers[mn.Name].Probe, ReplicaNode: xn, MasterNode: mn, Before: before}
 	proof, err := v.Run(ctx)
 	if ctx.Err() != nil && !proof.Attached {
 		proof = lastProof(ctx, v)
@@ -233,7 +242,7 @@ func effectOf(p *policies.Plan, before policies.Snapshot, proof reattach.Proof) 
 
 // afterReattach checks what a repair must not cost the replica, and makes it last where the policy says so. What goes wrong here is said
 // and does not make the repair a failure: the replica follows its master.
-func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, settings policies.ReplicaSettings, r *result) {
+func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, settings policies.ReplicaSettings, may *permission, r *result) {
 	x := m.probers[p.Node].ProbeDeep(ctx)
 	if changed := settings.Changed(policies.SettingsOf(x)); len(changed) > 0 {
 		r.effect["settings_changed"] = changed
@@ -248,6 +257,11 @@ func (m *Machine) afterReattach(ctx context.Context, c *conn, p *policies.Plan, 
 	case !m.pol.Reattach.ConfigRewrite:
 		r.said += "; not written to its config file: CONFIG REWRITE is a person's decision (config_rewrite)"
 	default:
+		if err := may.ask(ctx); err != nil {
+			r.effect["config_rewrite"] = clip(err.Error())
+			r.said += "; CONFIG REWRITE was not sent, so that a restart undoes the repair: " + clip(err.Error())
+			return
+		}
 		if err := c.Rewrite(ctx); err != nil {
 			r.effect["config_rewrite"] = clip(err.Error())
 			r.said += "; CONFIG REWRITE was refused, so that a restart undoes the repair: " + clip(err.Error())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,15 +30,16 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	}
 	before, _ := fresh.group.Of(p.Node)
 	noted := time.Now()
-	var stopped []policies.Ruling
+	may := m.permission(fresh, req, policies.ReclaimExpired)
+	if off := may.off(ctx); off.outcome != "" {
+		return off
+	}
 	sweep := reclaim.Sweep{
 		Conn: c, From: m.places[p.Node], Pace: m.pol.Reclaim, Target: m.pol.Reclaim.Target.Of(before.Memory.Max.V),
-		Look: m.probers[p.Node].Probe,
-		Permit: func(ctx context.Context) (err error) {
-			stopped, err = m.permitOn(ctx, fresh, req)
-			return err
-		},
+		Look:   m.probers[p.Node].Probe,
+		Permit: may.ask,
 		Progress: func(r reclaim.Result) {
+			m.h.step("midway")
 			m.log.Debug("sweeping", "node", p.Node, "visited", r.Visited, "keys", r.Keys, "bytes", r.Bytes)
 			m.progress(sweepProgress(p.Node, req.record, r))
 			if time.Since(noted) > progressEvery {
@@ -58,6 +58,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 	m.progress(nil)
 	m.places[p.Node] = res.At
 	left := giveBack()
+	m.h.step("settled")
 	if res.Calls == 0 && unsupported(err) {
 		return result{outcome: policies.OutcomeUnsupported, err: fmt.Errorf("%s does not allow it; grant +scan and +select to the user %q: %w", n.Name, m.in.Username, err)}
 	}
@@ -72,7 +73,7 @@ func (m *Machine) reclaim(ctx context.Context, l look, p *policies.Plan, req req
 		r.said += "; " + left
 	}
 	if r.outcome == policies.OutcomeDenied {
-		r.denied = stoppers(res, after, stopped)
+		r.denied, r.held = stoppers(res, after, may.denied), true
 	}
 	return r
 }
@@ -126,21 +127,6 @@ func (m *Machine) noteRecord(ctx context.Context, id, text string) {
 	if err := m.h.opt.Journal.Note(ctx, id, policies.Note{At: time.Now(), Text: text}); err != nil && ctx.Err() == nil {
 		m.log.Warn("progress could not be journalled", "record", id, "err", err)
 	}
-}
-
-// standing are the guards that can turn while a sweep runs; the sweep itself watches the server.
-var standing = []policies.Guard{policies.GuardMode, policies.GuardPause, policies.GuardWindow, policies.GuardTilt}
-
-// permitOn asks them again and returns those that deny.
-func (m *Machine) permitOn(ctx context.Context, l look, req request) (denied []policies.Ruling, err error) {
-	s, _ := l.group.Of(req.fault.Node)
-	for _, r := range policies.CommonGuards(m.facts(ctx, l, req, policies.ReclaimExpired, s)) {
-		if slices.Contains(standing, r.Guard) && r.Denied() {
-			denied = append(denied, r)
-			err = errors.Join(err, fmt.Errorf("%s: %s", r.Guard, r.Reason))
-		}
-	}
-	return denied, err
 }
 
 // settled waits, for 5 s at most, until the server has freed what it deletes in the background.

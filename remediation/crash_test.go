@@ -3,11 +3,13 @@ package remediation
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,23 +19,45 @@ import (
 	"dcshealer/remediation/journal"
 )
 
-// The test binary, started again with childEnv set to the address of a full master, is a Healer of its own on the state_dir.
-const (
-	childEnv = "DCSHEALER_REMEDIATION_TEST_CHILD"
-	dirEnv   = "DCSHEALER_REMEDIATION_TEST_DIR"
-)
+// The test binary, started again with childEnv set to an errand, is a Healer of its own on the state_dir.
+const childEnv = "DCSHEALER_REMEDIATION_TEST_CHILD"
 
-// beChild sweeps the master very slowly until it is killed.
+// An errand is what such a child is to do, and where it kills itself.
+type errand struct {
+	Dir      string
+	Metric   policies.Metric  // of the alarm that it hears; empty: none
+	Master   policies.Address // of dcs-prod-01
+	Peer     policies.Address // by which the replica reaches it; empty: the same
+	Replica  policies.Address // empty: there is none
+	Slow     bool             // sweeps take a minute
+	KilledAt string           // the step at which it kills itself, as kill -9 does; empty: it lives
+}
+
+func (e errand) config() policies.Config {
+	live, m := reclaimLive, &server{addr: e.Master}
+	var replicas []*server
+	if e.Replica.Port > 0 {
+		live, replicas = reattachLive, []*server{{addr: e.Replica}}
+	}
+	in := instance(prod1, live, m, replicas...)
+	in.Nodes[0].PeerAddress = e.Peer
+	c := fleet(in)
+	if e.Slow {
+		adjust(&c, slowly)
+	}
+	return c
+}
+
+// beChild runs a Healer until it is killed.
 func beChild() int {
 	err := func() error {
-		addr, err := policies.ParseAddress(os.Getenv(childEnv))
-		if err != nil {
+		var e errand
+		if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &e); err != nil {
 			return err
 		}
-		c := fleet(instance(prod1, reclaimLive, &server{addr: addr}))
-		adjust(&c, slowly)
+		c := e.config()
 		op := policies.Operator{Host: "test", PID: os.Getpid(), Version: "child"}
-		j, err := journal.Open(context.Background(), os.Getenv(dirEnv), op)
+		j, err := journal.Open(context.Background(), e.Dir, op)
 		if err != nil {
 			return err
 		}
@@ -43,11 +67,31 @@ func beChild() int {
 		}
 		h := New(Options{Config: c, Probers: probers, Journal: j, Lines: os.Stdout, Operator: op, Trigger: policies.TriggerAlarm,
 			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), NewID: func() string { return ulid.Make().String() }})
-		h.Alarm(alarm(prod1, memory))
+		h.step = func(point string) {
+			if point == e.KilledAt {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {} // not one instruction more
+			}
+		}
+		if e.Metric != "" {
+			h.Alarm(alarm(prod1, e.Metric))
+		}
 		return h.Run(context.Background())
 	}()
 	fmt.Println("the child ended:", err)
 	return 1
+}
+
+// child is the process of an errand, not started yet.
+func (e errand) child(ctx context.Context, t *testing.T) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(ctx, os.Args[0])
+	c.Env = append(os.Environ(), childEnv+"="+string(text))
+	return c
 }
 
 func TestKilledInTheMiddleOfASweep(t *testing.T) {
@@ -55,8 +99,7 @@ func TestKilledInTheMiddleOfASweep(t *testing.T) {
 	s := fullOfStale(t, 100_000)
 	s.do("CONFIG", "RESETSTAT")
 	dir := t.TempDir()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childEnv+"="+s.addr.String(), dirEnv+"="+dir)
+	child := errand{Dir: dir, Metric: memory, Master: s.addr, Slow: true}.child(t.Context(), t)
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -33,6 +33,7 @@ func (m *Machine) freeLazily(ctx context.Context, c *conn, s policies.Snapshot, 
 	case err != nil:
 		return nothing, fmt.Errorf("set %s on %s: whether it was set is not known, it will be put back: %w", d.Setting, s.Node, err)
 	}
+	m.h.step("set")
 	return func() string { return m.putBack(context.WithoutCancel(ctx), c, d) }, nil
 }
 
@@ -44,6 +45,7 @@ func (m *Machine) putBack(ctx context.Context, c *conn, d journal.Debt) string {
 		err = c.SetConfig(ctx, d.Setting, d.Was)
 	}
 	if err == nil {
+		m.h.step("given back")
 		err = m.h.opt.Journal.Settle(ctx, d)
 	}
 	if err != nil {

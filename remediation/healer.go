@@ -42,6 +42,7 @@ type Options struct {
 	Operator policies.Operator
 	Trigger  policies.Trigger // what leads to the decisions: alarms, or a person
 	NewID    func() string
+	Raise    func(policies.Alarm)    // publishes an alarm about the healer itself, without waiting for the bus; nil: nobody
 	Progress func(policies.Progress) // told about once a second how far an action under way has come; nil: nobody
 }
 
@@ -52,6 +53,8 @@ type Healer struct {
 	machines map[string]*Machine
 	breakers *breakers
 	tilt     tilt
+	keeper   keeper
+	rested   rested
 	seen     *recent
 	step     func(point string) // told of each step of an action; tests make crash and race points of it
 
@@ -91,6 +94,7 @@ func (h *Healer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { h.tilt.run(ctx); return nil })
 	g.Go(func() error { h.sweepInterrupted(ctx); return nil })
+	g.Go(func() error { h.keepJournal(ctx, pulseEvery); return nil })
 	for _, m := range h.machines {
 		g.Go(func() error { return m.run(ctx) })
 	}
@@ -100,6 +104,7 @@ func (h *Healer) Run(ctx context.Context) error {
 // recover closes the records of processes that are gone as interrupted, which counts as a failure.
 func (h *Healer) recover(ctx context.Context) error {
 	closed, err := h.opt.Journal.RecoverInterrupted(ctx, time.Now())
+	h.step("closed")
 	for _, r := range closed {
 		h.log.Warn("action was interrupted", "instance", r.Instance, "node", r.Node, "action", r.Action, "record", r.ID)
 		h.say(r.Instance, "interrupted: %s on %s was under way when its process ended (%s); it will be diagnosed anew", r.Action, r.Node, r.ID)
@@ -143,6 +148,7 @@ func (h *Healer) Alarm(a policies.Alarm) {
 	switch {
 	case m != nil:
 		m.hint(a)
+	case a.Metric == policies.MetricJournal: // about a healer, this one or another
 	case !a.IsResolved():
 		h.say(a.Instance, "not an instance of this config: nothing is probed")
 	}

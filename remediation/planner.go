@@ -182,7 +182,7 @@ func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Actio
 	now := time.Now()
 	f := policies.Facts{
 		Now: now, Instance: m.in, Policy: m.pol, Action: a, Target: target, Planned: target,
-		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now),
+		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now), JournalErr: m.h.keeper.reason(),
 		Mode: policies.DryRun, ModeReason: "the runtime settings are not known",
 		MaxRunning: m.h.opt.Config.Budget.ConcurrentActions, MaxFull: m.h.opt.Config.Budget.FullResyncs, Storm: m.h.opt.Config.Budget.Storm,
 	}
@@ -206,6 +206,22 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 	if j == nil {
 		return cmpErr(m.h.opt.JournalErr, errors.New("no journal"))
 	}
+	if err := m.readControls(ctx, f, r); err != nil {
+		return err
+	}
+	var err error
+	if f.Breaker, err = m.h.breakers.state(breakerName(m.in.Name, f.Action), f.Now); err != nil {
+		return err
+	}
+	if f.FleetBreaker, err = m.h.breakers.state(fleetBreakerName(f.Action), f.Now); err != nil {
+		return err
+	}
+	return m.readHistory(ctx, f, r)
+}
+
+// readControls fills in what persons have switched: modes and pauses.
+func (m *Machine) readControls(ctx context.Context, f *policies.Facts, r request) error {
+	j := m.h.opt.Journal
 	grants, err := j.Live(ctx, f.Now)
 	if err != nil {
 		return err
@@ -222,15 +238,21 @@ func (m *Machine) readJournal(ctx context.Context, f *policies.Facts, r request)
 		return err
 	}
 	if paused {
-		f.Paused = cmpText(pause.Reason, "no reason given") + " (by " + pause.By + ")"
+		f.Paused = pauseText(pause)
 	}
-	if f.Breaker, err = m.h.breakers.state(breakerName(m.in.Name, f.Action), f.Now); err != nil {
-		return err
+	return nil
+}
+
+// pauseText says who paused what and how it is lifted.
+func pauseText(p journal.Pause) string {
+	until, scope := "until resumed", "--all"
+	if !p.Until.IsZero() {
+		until = "until " + p.Until.UTC().Format(time.RFC3339)
 	}
-	if f.FleetBreaker, err = m.h.breakers.state(fleetBreakerName(f.Action), f.Now); err != nil {
-		return err
+	if p.Instance != "" {
+		scope = p.Instance
 	}
-	return m.readHistory(ctx, f, r)
+	return cmpText(p.Reason, "no reason given") + " (by " + p.By + ", " + until + "); lift it with: dcshealer resume " + scope
 }
 
 // readHistory fills in what ran here before and what runs in the fleet now.
@@ -241,9 +263,9 @@ func (m *Machine) readHistory(ctx context.Context, f *policies.Facts, r request)
 		return err
 	}
 	if found {
-		f.LastFinished = last.Finished
+		f.LastFinished = m.h.rested.since(last.ID, last.Finished, f.Now)
 	}
-	if f.Undone, err = j.SucceededSince(ctx, m.in.Name, f.Action, r.fault.Node, f.Now.Add(-time.Hour)); err != nil {
+	if f.Undone, err = j.SucceededSince(ctx, m.in.Name, f.Action, r.fault.Node, f.Now.Add(-time.Hour), f.Now.Add(time.Hour)); err != nil {
 		return err
 	}
 	running, err := j.RunningLive(ctx)

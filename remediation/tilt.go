@@ -29,15 +29,25 @@ func (t *tilt) observe(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.last.IsZero() {
-		steady, wall := now.Sub(t.last), now.Round(0).Sub(t.last.Round(0))
-		switch step := wall - steady; {
-		case steady > tiltStall:
+		if steady := now.Sub(t.last); steady > tiltStall {
 			t.why, t.until = fmt.Sprintf("our own loop stood still for %s", steady.Round(time.Millisecond)), now.Add(tiltRest)
-		case step > tiltStep || step < -tiltStep:
-			t.why, t.until = fmt.Sprintf("the clock was set by %s", step.Round(time.Millisecond)), now.Add(tiltRest)
+		} else if step := t.step(now); step != "" {
+			t.why, t.until = step, now.Add(tiltRest)
 		}
 	}
 	t.last = now
+}
+
+// step says how far the wall clock went another way than the monotonic one since the last tick; empty: not. The monotonic clock stands still
+// while the machine sleeps, so that a sleep looks like a clock set forward. The caller holds t.mu.
+func (t *tilt) step(now time.Time) string {
+	switch step := now.Round(0).Sub(t.last.Round(0)) - now.Sub(t.last); {
+	case step > tiltStep:
+		return fmt.Sprintf("the clock was set by %s, or the machine slept so long", step.Round(time.Millisecond))
+	case step < -tiltStep:
+		return fmt.Sprintf("the clock was set by %s", step.Round(time.Millisecond))
+	}
+	return ""
 }
 
 // reason is why the process does not trust itself at now; empty: it does.
@@ -47,11 +57,14 @@ func (t *tilt) reason(now time.Time) string {
 	if now.Before(t.until) {
 		return t.why
 	}
-	// A reader may be the first to notice: the ticks stop with the process.
-	if !t.last.IsZero() && now.Sub(t.last) > tiltStall {
-		return fmt.Sprintf("our own loop is late by %s", now.Sub(t.last).Round(time.Millisecond))
+	if t.last.IsZero() {
+		return ""
 	}
-	return ""
+	// A reader may be the first to notice: the ticks stop with the process, and with the machine.
+	if late := now.Sub(t.last); late > tiltStall {
+		return fmt.Sprintf("our own loop is late by %s", late.Round(time.Millisecond))
+	}
+	return t.step(now)
 }
 
 func (t *tilt) run(ctx context.Context) {

@@ -58,6 +58,18 @@ func TestTiltByTicks(t *testing.T) {
 	}
 }
 
+// A machine that slept runs on with what it knew before: its evidence looks fresh, as the monotonic clock slept, too.
+func TestAReaderNoticesASleepOrASetClockBeforeTheTick(t *testing.T) {
+	now := time.Now()
+	for step, want := range map[time.Duration]string{time.Hour: "slept", -time.Hour: "set by -1h0m0s", time.Second: "", -time.Second: ""} {
+		var l tilt
+		l.observe(now)
+		if got := l.reason(stepped(t, now.Add(time.Second/2), step)); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("half a second later, with a step of %s: %q, want %q", step, got, want)
+		}
+	}
+}
+
 func TestAReaderNoticesTheStallBeforeTheTick(t *testing.T) {
 	var l tilt
 	now := time.Now()

@@ -10,7 +10,7 @@ import (
 
 // config reads the whole file over cfg, which holds the defaults.
 func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
-	m := d.mapping(d.resolve(v), "the sections of a config file: bus, agent, instances, policies, budget")
+	m := d.mapping(d.resolve(v), "the sections of a config file: bus, agent, instances, policies, budget, journal")
 	d.bus(m.section("bus"), &cfg.Bus)
 	m.text("state_dir", &cfg.StateDir, "the folder for alarms.db and healer.db")
 	d.stateDir(m, &cfg.StateDir)
@@ -21,6 +21,9 @@ func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
 	})
 	d.policies(m.section("policies"), cfg.Policies)
 	d.budget(m.section("budget"), &cfg.Budget)
+	j := m.section("journal")
+	j.duration("keep", &cfg.Journal.Keep)
+	j.end()
 	m.end()
 }
 

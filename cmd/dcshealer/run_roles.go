@@ -22,6 +22,7 @@ import (
 type healing struct {
 	healer  *remediation.Healer
 	journal *journal.Journal
+	pub     *bus.Publisher              // for what the healer says of itself; set before it runs
 	agent   atomic.Pointer[agent.Agent] // of this process; nil without that role, and until it starts
 }
 
@@ -32,6 +33,9 @@ func (s *service) openHealer(ctx context.Context) error {
 		return err
 	}
 	s.parts.onStop("journal", j.Close)
+	if err := j.Check(ctx); err != nil {
+		return err
+	}
 	unlock, err := j.LockHealer(ctx)
 	if err != nil {
 		return err
@@ -45,7 +49,7 @@ func (s *service) openHealer(ctx context.Context) error {
 	s.heal = &healing{journal: j}
 	o := remediation.Options{
 		Config: s.cfg, Probers: probers, Journal: j, DryRun: s.flags.dryRun, Lines: s.lines, Log: s.log,
-		Operator: op, Trigger: policies.TriggerAlarm, NewID: newID,
+		Operator: op, Trigger: policies.TriggerAlarm, NewID: newID, Raise: s.raise,
 		Trouble: func(now time.Time) map[string]bool {
 			if a := s.heal.agent.Load(); a != nil {
 				return a.Critical(now)
@@ -58,6 +62,13 @@ func (s *service) openHealer(ctx context.Context) error {
 	}
 	s.heal.healer = remediation.New(o)
 	return nil
+}
+
+// raise publishes what the healer says of itself. It does not wait for the bus, which gets it when it is there.
+func (s *service) raise(a policies.Alarm) {
+	if err := s.heal.pub.Publish(context.Background(), a); err != nil {
+		s.log.Error("alarm of the healer could not be published", "alarm", a.ID, "metric", string(a.Metric), "err", err)
+	}
 }
 
 // startRoles starts the readers of the bus before the agent that publishes: the first alarm is not lost on them.
@@ -130,6 +141,8 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 // startHealer starts the state machines, then the reader that hands them the critical alarms.
 func (s *service) startHealer() <-chan struct{} {
 	h := s.heal.healer
+	s.heal.pub = s.bus.NewPublisher()
+	s.parts.start("healer publisher", s.heal.pub.Run)
 	s.parts.start("healer", h.Run)
 	sub := s.bus.Subscribe(observer.DBATopics())
 	ready := s.startSubscription("healer subscription", sub)

@@ -42,8 +42,9 @@ const stateUnknown policies.State = "unknown"
 // fleetStatus is what status prints.
 type fleetStatus struct {
 	Instances []instanceStatus `json:"instances"`
-	Running   bool             `json:"running"` // a healer runs on this state_dir
-	Bus       string           `json:"bus"`     // without a password; empty: an embedded bus that is not known here
+	Running   bool             `json:"running"`           // a healer runs on this state_dir
+	Journal   string           `json:"journal,omitempty"` // why the running healer does nothing: it has not written its journal
+	Bus       string           `json:"bus"`               // without a password; empty: an embedded bus that is not known here
 }
 
 type instanceStatus struct {
@@ -72,7 +73,23 @@ func (a *app) readStatus(ctx context.Context, now time.Time) (fleetStatus, error
 		return s, nil
 	}
 	defer j.Close()
+	if s.Running {
+		pulsed, ever, err := j.Pulsed(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.Journal = silentJournal(pulsed, ever, now)
+	}
 	return s, fillStatus(ctx, j, cfg, s, now)
+}
+
+// silentJournal says that a running healer has not written its journal for longer than it should. Pure.
+func silentJournal(pulsed time.Time, ever bool, now time.Time) string {
+	const most = time.Minute // twelve pulses: a slow disk is not a dead one
+	if late := now.Sub(pulsed); ever && late > most {
+		return fmt.Sprintf("not written for %s: the healer does nothing without a record; see its log, the room on the disk and the rights of state_dir", late.Round(time.Second))
+	}
+	return ""
 }
 
 // fillStatus adds what the journal knows.
@@ -136,7 +153,11 @@ func (a *app) writeStatus(s fleetStatus) {
 	if s.Running {
 		healer = "running"
 	}
-	fmt.Fprintf(a.stdout, "healer: %s\nbus: %s\n\n", healer, dash(printable(s.Bus)))
+	fmt.Fprintf(a.stdout, "healer: %s\nbus: %s\n", healer, dash(printable(s.Bus)))
+	if s.Journal != "" {
+		fmt.Fprintln(a.stdout, "journal: "+printable(s.Journal))
+	}
+	fmt.Fprintln(a.stdout)
 	t := plainTable(a.stdout, "INSTANCE", "STATE", "SINCE (UTC)", "PAUSED", "MODES", "BREAKERS", "INCIDENTS", "LAST ACTION")
 	for _, in := range s.Instances {
 		since, paused, last := "", "no", ""

@@ -72,7 +72,7 @@ type Eviction struct {
 	Sample *probe.NearSample
 	// Look reads the master on a connection of its own.
 	Look func(ctx context.Context) policies.Snapshot
-	// Permit is asked before the first deletion and about once a second; an error stops the eviction as denied and says why.
+	// Permit is asked right before each deletion and after each call, and has to be cheap; an error stops the eviction as denied and says why.
 	Permit func(ctx context.Context) error
 	// Ready is told when every key was read, right before the first deletion. Progress is told about once a second. Both may be nil.
 	Ready    func()
@@ -140,7 +140,7 @@ const (
 	leastPause = time.Millisecond
 	restFactor = 3 // pause over call
 	lookEvery  = 250 * time.Millisecond
-	permitEach = time.Second
+	tellEach   = time.Second
 	settleFor  = time.Second
 )
 
@@ -150,7 +150,7 @@ type run struct {
 	r       Result
 	start   time.Time
 	looked  time.Time
-	asked   time.Time
+	told    time.Time
 	batch   int
 	count   int64
 	db      int           // selected; -1: none
@@ -214,7 +214,7 @@ func (r *run) all(ctx context.Context) error {
 	if r.Ready != nil {
 		r.Ready()
 	}
-	r.looked, r.asked = time.Time{}, time.Time{} // both are asked again right before the first deletion
+	r.looked = time.Time{} // it looks again right before the first deletion
 	return r.deleteAll(ctx)
 }
 
@@ -313,7 +313,17 @@ func (r *run) use(ctx context.Context, db int) error {
 	return nil
 }
 
-// check looks at the master a few times a second and asks for permission once a second.
+// permit asks whether the eviction may go on.
+func (r *run) permit(ctx context.Context) error {
+	if err := r.Permit(ctx); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		return r.end(StopDenied, "%v", err)
+	}
+	return nil
+}
+
+// check looks at the master a few times a second, asks for permission, and tells once a second how far it has come.
 func (r *run) check(ctx context.Context) error {
 	now := time.Now()
 	if now.Sub(r.start) > r.Pace.MaxDuration {
@@ -324,16 +334,11 @@ func (r *run) check(ctx context.Context) error {
 			return err
 		}
 	}
-	if now.Sub(r.asked) < permitEach {
-		return nil
+	if err := r.permit(ctx); err != nil {
+		return err
 	}
-	r.asked = now
-	if err := r.Permit(ctx); ctx.Err() != nil {
-		return ctx.Err()
-	} else if err != nil {
-		return r.end(StopDenied, "%v", err)
-	}
-	if r.Progress != nil {
+	if now.Sub(r.told) >= tellEach && r.Progress != nil {
+		r.told = now
 		r.Progress(r.r)
 	}
 	return nil

@@ -288,6 +288,9 @@ func (r *run) unlink(ctx context.Context, keys []probe.NearKey) error {
 	for i, k := range keys {
 		most[i] = Most(k, now, r.Policy.Horizon).Milliseconds() // not above 0: it has expired by now, and nothing is deleted
 	}
+	if err := r.permit(ctx); err != nil {
+		return err
+	}
 	took, err := r.call(ctx, func() error {
 		fates, err := r.Conn.UnlinkNear(ctx, namesOf(keys), most)
 		r.r.Calls++

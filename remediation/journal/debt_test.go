@@ -4,8 +4,6 @@ import (
 	"context"
 	"testing"
 	"time"
-
-	"dcshealer/policies"
 )
 
 func TestADebtStandsUntilItIsSettled(t *testing.T) {
@@ -30,25 +28,5 @@ func TestADebtStandsUntilItIsSettled(t *testing.T) {
 	must(t, j.Settle(ended, d))
 	if all, err = j.Debts(ctx); err != nil || len(all) != 0 {
 		t.Errorf("debts %+v, %v after they were settled", all, err)
-	}
-}
-
-func TestAFileOfTheFirstFormatIsBroughtForward(t *testing.T) {
-	t.Parallel()
-	dir, ctx := t.TempDir(), t.Context()
-	j := open(t, dir)
-	id, err := j.Begin(ctx, policies.Record{Instance: "dcs-1", Outcome: policies.OutcomeDenied})
-	must(t, err)
-	_, err = j.write.ExecContext(ctx, "DROP TABLE debts; PRAGMA user_version = 1;")
-	must(t, err)
-	must(t, j.Close())
-
-	j = open(t, dir)
-	must(t, j.Owe(ctx, Debt{Instance: "dcs-1", Node: "n1", Setting: "s"}))
-	if r, _, err := j.Show(ctx, id); err != nil || r.Instance != "dcs-1" {
-		t.Errorf("record %+v, %v", r, err)
-	}
-	if v, err := j.Verify(ctx); err != nil || !v.OK {
-		t.Errorf("verify %+v, %v", v, err)
 	}
 }

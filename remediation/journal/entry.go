@@ -25,13 +25,15 @@ const (
 	KindResult      Kind = "result"      // what came of it
 	KindNote        Kind = "note"        // an observation made later
 	KindInterrupted Kind = "interrupted" // its process ended before there was a result
-	KindControl     Kind = "control"     // a person changed what may run; belongs to no record
+	KindControl     Kind = "control"     // a person changed what may run, or that came to its end; belongs to no record
+	KindCheckpoint  Kind = "checkpoint"  // retention dropped the entries before it, up to one; belongs to no record
+	KindIncident    Kind = "incident"    // an incident was opened, taken by a person or closed; belongs to no record
 )
 
 // Entry is one line of the journal. It never changes.
 type Entry struct {
 	Seq    int64           `json:"seq"`    // 1, 2, 3, ... over the whole journal
-	Record string          `json:"record"` // the record's id; empty for controls
+	Record string          `json:"record"` // the record's id; of an incident entry the incident's; empty for controls
 	Kind   Kind            `json:"kind"`
 	At     string          `json:"at"`   // RFC 3339 in UTC, always with nine decimals: it sorts as text
 	Body   json.RawMessage `json:"body"` // as it was written, byte by byte

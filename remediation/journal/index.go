@@ -58,12 +58,12 @@ func scanRow(rows *sql.Rows) (w row, err error) {
 	return w, err
 }
 
-// LastFinished is the newest finished record of the instance, action and node that sent commands, live; false when there is none.
+// LastFinished is the newest finished record, by the order of the journal and not by a clock that may have been set back, of the instance, action and node that sent commands, live; false when there is none.
 // An interrupted record is not finished, one that a guard stopped on its way is not done with, and one that the server does not support changed nothing: they start no cooldown.
 func (j *Journal) LastFinished(ctx context.Context, instance string, action policies.Action, node string) (policies.Record, bool, error) {
 	found, err := j.records(ctx, "read the last "+string(action)+" of "+instance,
 		`WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live' AND outcome NOT IN ('running', 'interrupted', 'denied', 'unsupported') AND node = ?
-		 ORDER BY finished DESC, seq DESC LIMIT 1`, instance, string(action), node)
+		 ORDER BY seq DESC LIMIT 1`, instance, string(action), node)
 	if err != nil || len(found) == 0 {
 		return policies.Record{}, false, err
 	}
@@ -80,12 +80,13 @@ func (j *Journal) LastAction(ctx context.Context, instance string) (*policies.La
 	return &policies.LastAction{ID: r.ID, Action: r.Action, Node: r.Node, Outcome: r.Outcome, At: r.At}, nil
 }
 
-// SucceededSince counts the live actions on one node that succeeded and finished at since or later.
-func (j *Journal) SucceededSince(ctx context.Context, instance string, action policies.Action, node string, since time.Time) (n int, err error) {
+// SucceededSince counts the live actions on one node that succeeded and finished from since to until. An end that lies ahead of the caller's
+// clock is one by a clock that was set back since: until says how far ahead still counts.
+func (j *Journal) SucceededSince(ctx context.Context, instance string, action policies.Action, node string, since, until time.Time) (n int, err error) {
 	doing := "count the repairs of " + instance + " " + node
 	err = j.view(ctx, doing, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT count(*) FROM records WHERE instance = ? AND action = ? AND sent = 1 AND mode = 'live'
-			AND finished >= ? AND outcome = 'succeeded' AND node = ?`, instance, string(action), stamp(since), node).Scan(&n)
+			AND finished >= ? AND finished <= ? AND outcome = 'succeeded' AND node = ?`, instance, string(action), stamp(since), stamp(until), node).Scan(&n)
 	})
 	return n, err
 }

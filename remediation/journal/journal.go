@@ -1,5 +1,5 @@
 // Package journal is the durable record of decisions and actions (append-only, hash-chained), the locks that keep two
-// processes from acting at once, and the runtime controls (live, pause). It decides nothing and never talks to Redis.
+// processes from acting at once, and the runtime controls (live, pause, acknowledgements). It decides nothing and never talks to Redis.
 package journal
 
 import (
@@ -28,7 +28,7 @@ var (
 	ErrDamaged       = errors.New("the journal is damaged")
 	ErrReadOnly      = errors.New("the journal was opened for reading only")
 	ErrUnknown       = errors.New("no such record")
-	ErrAmbiguous     = errors.New("more than one record")
+	ErrAmbiguous     = errors.New("more than one id")
 	ErrFinished      = errors.New("the record is already finished")
 	ErrNotLocked     = errors.New("the action lock is not held")
 	ErrLocked        = errors.New("the action lock is held")
@@ -45,9 +45,12 @@ type Journal struct {
 	write *sql.DB
 	// lax is for what the next probe would tell again: its commits survive kill -9, the last ones not a power cut.
 	lax *sql.DB
+	// version has one connection that is never exchanged: what Version returns is a number of that connection.
+	version *sql.DB
 
-	mu   sync.Mutex
-	held map[string]bool // instances whose action lock this Journal holds
+	mu    sync.Mutex
+	held  map[string]bool // instances whose action lock this Journal holds
+	noted Head            // what this Journal last wrote beside the file
 }
 
 // Open opens the journal in stateDir for writing and creates both where they are missing (0700 and 0600). op goes into
@@ -63,18 +66,18 @@ func Open(ctx context.Context, stateDir string, op policies.Operator) (*Journal,
 	// Two processes that create the schema at once, or switch a new file to WAL, meet errors that busy_timeout does not cover.
 	opening, err := lockFile(ctx, filepath.Join(dir, "locks", ".open.lock"), busyTimeout)
 	if err != nil {
-		return nil, fmt.Errorf("open the journal in %s: wait for another process that opens it: %w", dir, err)
+		return nil, fmt.Errorf("open the journal in %s: take the lock of those that open it: %w; make state_dir writable for this user, or name another one in the config", dir, err)
 	}
 	defer opening.Close()
 	path := filepath.Join(dir, fileName)
 	if err := createPrivate(path); err != nil {
-		return nil, fmt.Errorf("open the journal %s: %w; make it writable for this user", path, err)
+		return nil, fmt.Errorf("open the journal %s: %w; it has to be a file that this user can write", path, err)
 	}
 	j := &Journal{dir: dir, op: op, held: map[string]bool{},
 		write: connect(path, 1, "_txlock=immediate", "_pragma=synchronous(full)"),
 		lax:   connect(path, 1, "_txlock=immediate", "_pragma=synchronous(normal)"),
-		read:  connect(path, 4, "_pragma=query_only(1)")}
-	if err := migrate(ctx, j.write); err != nil {
+		read:  connect(path, 4, "_pragma=query_only(1)"), version: connect(path, 1, "_pragma=query_only(1)")}
+	if err := migrate(ctx, j.write, migrations[:]); err != nil {
 		return nil, errors.Join(explain("open the journal", path, err), j.Close())
 	}
 	return j, nil
@@ -92,7 +95,7 @@ func OpenReadOnly(ctx context.Context, stateDir string) (*Journal, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open the journal: %w; run this as the user that runs dcshealer", err)
 	}
-	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro")}
+	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro"), version: connect(path, 1, "mode=ro")}
 	v, err := schemaVersion(ctx, j.read)
 	if err == nil && v == 0 { // created, and not filled yet
 		err = ErrNoJournal
@@ -106,7 +109,7 @@ func OpenReadOnly(ctx context.Context, stateDir string) (*Journal, error) {
 // Close ends all connections; held locks stay until they are unlocked.
 func (j *Journal) Close() error {
 	var errs []error
-	for _, db := range []*sql.DB{j.write, j.lax, j.read} {
+	for _, db := range []*sql.DB{j.write, j.lax, j.version, j.read} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
@@ -130,8 +133,20 @@ func createPrivate(path string) error {
 		return err
 	}
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o077 == 0 {
+	switch {
+	case err != nil:
 		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("it is a %s and no file: move it away", kindOf(info.Mode()))
+	case info.Mode().Perm()&0o077 == 0:
+		return nil
 	}
 	return os.Chmod(path, 0o600)
+}
+
+func kindOf(m fs.FileMode) string {
+	if m.IsDir() {
+		return "directory"
+	}
+	return "special file (" + m.Type().String() + ")"
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestNewJournalIsPrivateAndDurable(t *testing.T) {
 			t.Errorf("%q: mode %v, error %v, want mode %v", name, info.Mode().Perm(), err, want)
 		}
 	}
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "user_version": "2"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "5000", "user_version": strconv.Itoa(len(migrations))} {
 		var got string
 		must(t, j.write.QueryRow("PRAGMA "+pragma).Scan(&got))
 		if got != want {
@@ -120,9 +121,9 @@ func TestOpenErrorsNameTheCure(t *testing.T) {
 	must(t, os.MkdirAll(garbage, 0o700))
 	must(t, os.WriteFile(filepath.Join(garbage, fileName), []byte(strings.Repeat("no database ", 500)), 0o600))
 	_, err = Open(t.Context(), garbage, oper)
-	wantErr(t, err, ErrDamaged, "move it aside", "-wal", garbage)
+	wantErr(t, err, ErrDamaged, "move it away", "-wal", "backup", garbage)
 	_, err = OpenReadOnly(t.Context(), garbage)
-	wantErr(t, err, ErrDamaged, "move it aside")
+	wantErr(t, err, ErrDamaged, "actions verify", "move it away")
 
 	newer := open(t, filepath.Join(root, "newer"))
 	_, err = newer.write.Exec("PRAGMA user_version = 99")

@@ -12,14 +12,6 @@ import (
 	"dcshealer/policies"
 )
 
-// control is the body of a control entry: who changed what may run.
-type control struct {
-	Control  string              `json:"control"` // live, pause or resume
-	Live     *policies.LiveGrant `json:"live,omitempty"`
-	Pause    *Pause              `json:"pause,omitempty"`
-	Operator policies.Operator   `json:"operator"`
-}
-
 // SetLive replaces the grant of g's instance and action and writes the change into the chain, in one transaction.
 // It needs an instance, an action, a reason and a By; a zero At is now.
 func (j *Journal) SetLive(ctx context.Context, g policies.LiveGrant) error {

@@ -44,16 +44,16 @@ func (j *Journal) SetPause(ctx context.Context, p Pause) error {
 	})
 }
 
-// ClearPause ends the pause of an instance, or with "" the one of all, and writes that into the chain; false when there was none.
+// ClearPause ends the pause of an instance, or with "" the one of all, and writes that into the chain; false when there was none. One whose
+// time is over is left to EndOver.
 func (j *Journal) ClearPause(ctx context.Context, instance, by, reason string, at time.Time) (cleared bool, err error) {
 	at = orNow(at).UTC()
 	err = j.commit(ctx, j.write, "resume "+scope(instance), func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "DELETE FROM pauses WHERE instance = ?", instance)
-		if err != nil {
+		found, err := query(ctx, tx, scanJSON[Pause], "SELECT body FROM pauses WHERE instance = ?", instance)
+		if cleared = len(found) > 0 && found[0].Standing(at); err != nil || !cleared {
 			return err
 		}
-		n, err := res.RowsAffected()
-		if cleared = n > 0; err != nil || !cleared {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM pauses WHERE instance = ?", instance); err != nil {
 			return err
 		}
 		p := Pause{Instance: instance, Reason: reason, By: by, At: at}

@@ -82,18 +82,23 @@ func (j *Journal) Show(ctx context.Context, id string) (r policies.Record, entri
 
 // fullID finds the one id that prefix begins, or that it is.
 func fullID(ctx context.Context, tx *sql.Tx, prefix string) (string, error) {
+	return onlyID(ctx, tx, prefix, "records", ErrUnknown, "dcshealer actions list")
+}
+
+// onlyID finds the one id of a table that prefix begins, or that it is; unknown is the error where there is none.
+func onlyID(ctx context.Context, tx *sql.Tx, prefix, table string, unknown error, see string) (string, error) {
 	if prefix == "" {
-		return "", fmt.Errorf("%w: the id is empty; see: dcshealer actions list", ErrUnknown)
+		return "", fmt.Errorf("%w: the id is empty; see: %s", unknown, see)
 	}
 	const most = 4
 	pattern := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix) + "%"
 	ids, err := query(ctx, tx, func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) },
-		`SELECT id FROM records WHERE id LIKE ? ESCAPE '\' ORDER BY id <> ?, seq DESC LIMIT ?`, pattern, prefix, most)
+		`SELECT id FROM `+table+` WHERE id LIKE ? ESCAPE '\' ORDER BY id <> ?, seq DESC LIMIT ?`, pattern, prefix, most)
 	switch {
 	case err != nil:
 		return "", err
 	case len(ids) == 0:
-		return "", fmt.Errorf("%w; see: dcshealer actions list", ErrUnknown)
+		return "", fmt.Errorf("%w; see: %s", unknown, see)
 	case len(ids) == 1 || ids[0] == prefix:
 		return ids[0], nil
 	case len(ids) == most:

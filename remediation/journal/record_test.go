@@ -216,7 +216,7 @@ func TestWhatGuardsAsk(t *testing.T) {
 		t.Errorf("last action %+v, error %v, want %s", last, err, interrupted)
 	}
 	for since, want := range map[time.Duration]int{0: 1, time.Minute: 1, 61 * time.Second: 0} {
-		if n, err := j.SucceededSince(ctx, "dcs-1", policies.ReattachReplica, "n1", t0.Add(since)); err != nil || n != want {
+		if n, err := j.SucceededSince(ctx, "dcs-1", policies.ReattachReplica, "n1", t0.Add(since), t0.Add(time.Hour)); err != nil || n != want {
 			t.Errorf("succeeded on n1 since +%s: %d, error %v, want %d", since, n, err, want)
 		}
 	}

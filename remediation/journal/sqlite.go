@@ -50,6 +50,9 @@ func (j *Journal) view(ctx context.Context, doing string, fn func(*sql.Tx) error
 	return explain(doing, j.path(), fn(tx))
 }
 
+// cure is what a person does about a damaged file. The healer never replaces one by itself.
+const cure = "see how far it is whole with: dcshealer actions verify; then restore it from a backup, or move it away together with its -wal, -shm and .head files and keep them for the auditor: the next start begins a new journal"
+
 // explain says what an SQLite error means for the one who has to mend it. Nil stays nil.
 func explain(doing, path string, err error) error {
 	if err == nil {
@@ -61,7 +64,7 @@ func explain(doing, path string, err error) error {
 	}
 	switch e.Code() & 0xff { // the primary code
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-		return fmt.Errorf("%s: %w: %s: move it aside together with its -wal and -shm files and keep them for the auditor; the next start begins a new journal (%w)", doing, ErrDamaged, path, err)
+		return fmt.Errorf("%s: %w: %s: %s (%w)", doing, ErrDamaged, path, cure, err)
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%s: the disk that holds %s is full: free some space (%w)", doing, path, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
@@ -72,6 +75,12 @@ func explain(doing, path string, err error) error {
 		return fmt.Errorf("%s: another process kept %s locked for over %s: try again (%w)", doing, path, busyTimeout, err)
 	}
 	return fmt.Errorf("%s: %s: %w", doing, path, err)
+}
+
+// damaged reports that SQLite found the file to be none of its own, or not whole.
+func damaged(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_NOTADB || e.Code()&0xff == sqlite3.SQLITE_CORRUPT)
 }
 
 // query scans each row of a query into a value.

@@ -13,6 +13,7 @@ import (
 // VerifyResult is what Verify found.
 type VerifyResult struct {
 	Entries  int       `json:"entries"`
+	Dropped  int64     `json:"dropped"` // so many before them were dropped by retention
 	Records  int       `json:"records"`
 	OK       bool      `json:"ok"`
 	Head     string    `json:"head"` // hash of the newest entry: noted elsewhere, it proves later that nothing before it was changed
@@ -31,16 +32,23 @@ type BadEntry struct {
 // recompute the rest of the chain; who can rewrite the whole file can forge one that passes, so note Head elsewhere.
 func (j *Journal) Verify(ctx context.Context) (res VerifyResult, err error) {
 	err = j.view(ctx, "verify the journal", func(tx *sql.Tx) error {
-		a := audit{prev: genesis, rows: map[string]row{}}
+		cut, err := cutOf(ctx, tx)
+		if err != nil {
+			return err
+		}
+		a := newAudit(cut)
 		if err := a.entries(ctx, tx); err != nil {
 			return err
+		}
+		if a.bad == nil && a.told != cut {
+			a.bad = &BadEntry{Seq: cut.Seq + 1, Why: fmt.Sprintf("the entries up to %d (%.12s) are gone, and by the newest checkpoint retention dropped those up to %d (%.12s)", cut.Seq, cut.Hash, a.told.Seq, a.told.Hash)}
 		}
 		if a.bad == nil {
 			if err := a.headAndRows(ctx, tx); err != nil {
 				return err
 			}
 		}
-		res = VerifyResult{Entries: int(a.seq), Records: len(a.rows), OK: a.bad == nil, Head: a.prev, FirstBad: a.bad}
+		res = a.result(cut)
 		return nil
 	})
 	return res, err
@@ -48,13 +56,34 @@ func (j *Journal) Verify(ctx context.Context) (res VerifyResult, err error) {
 
 // audit walks the entries in order, up to the first bad one.
 type audit struct {
-	seq  int64  // of the last good entry
-	prev string // its hash
-	rows map[string]row
-	bad  *BadEntry
+	seq       int64  // of the last good entry
+	prev      string // its hash
+	rows      map[string]row
+	incidents map[string]incidentRow
+	told      Head // the last dropped entry by the newest checkpoint
+	partial   bool // an export that begins later: its first entries may belong to records from before
+	bad       *BadEntry
+}
+
+// newAudit begins after the entry from.
+func newAudit(from Head) *audit {
+	return &audit{seq: from.Seq, prev: from.Hash, rows: map[string]row{}, incidents: map[string]incidentRow{}, told: Head{Hash: genesis}}
+}
+
+func (a *audit) result(from Head) VerifyResult {
+	return VerifyResult{Entries: int(a.seq - from.Seq), Dropped: from.Seq, Records: len(a.rows), OK: a.bad == nil, Head: a.prev, FirstBad: a.bad}
 }
 
 func (a *audit) entries(ctx context.Context, tx *sql.Tx) error {
+	err := a.walk(ctx, tx)
+	if a.bad == nil && damaged(err) {
+		a.bad = &BadEntry{Seq: a.seq + 1, Why: fmt.Sprintf("the file is damaged from here on and cannot be read (%v): %s", err, cure)}
+		return nil
+	}
+	return err
+}
+
+func (a *audit) walk(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, "SELECT "+entryColumns+" FROM entries ORDER BY seq")
 	if err != nil {
 		return err
@@ -89,8 +118,15 @@ func (a *audit) fault(e Entry) string {
 		return "its hash does not match its content: it was changed after it was written"
 	case e.Kind == KindControl:
 		return ""
+	case e.Kind == KindCheckpoint:
+		return a.checkpoint(e)
+	case e.Kind == KindIncident:
+		return a.incident(e)
 	}
 	w, known := a.rows[e.Record]
+	if !known && a.partial && e.Kind != KindIntent {
+		return ""
+	}
 	if known == (e.Kind == KindIntent) {
 		return fmt.Sprintf("a record has exactly one intent, as its first entry; this is a %s", e.Kind)
 	}
@@ -145,7 +181,7 @@ func (a *audit) compareRows(ctx context.Context, tx *sql.Tx) error {
 			return nil
 		}
 	}
-	return nil
+	return a.compareIncidents(ctx, tx)
 }
 
 // differs names what the list says and what the entries say.

@@ -34,7 +34,7 @@ type Sweep struct {
 	From   Place // where an earlier sweep of the same server left; the zero value: at the beginning
 	// Look reads the master on a connection of its own.
 	Look func(ctx context.Context) policies.Snapshot
-	// Permit is asked about once a second; an error stops the sweep as denied and says why.
+	// Permit is asked right before each SCAN, and has to be cheap; an error stops the sweep as denied and says why.
 	Permit func(ctx context.Context) error
 	// Progress is told about once a second; may be nil.
 	Progress func(Result)
@@ -91,7 +91,7 @@ const (
 	mostCount  = 10000
 	leastPause = 200 * time.Microsecond
 	lookEvery  = 250 * time.Millisecond
-	permitEach = time.Second
+	tellEach   = time.Second
 	// A first pass over this many keys, or a tenth of all, that deletes nothing ends the sweep.
 	firstPass = 100_000
 )
@@ -102,7 +102,7 @@ type run struct {
 	r        Result
 	start    time.Time
 	looked   time.Time
-	asked    time.Time
+	told     time.Time
 	count    int64
 	floor    time.Duration // the round trip, to be taken off a call
 	spent    time.Duration // ScanTime when it was last read
@@ -126,7 +126,7 @@ var errStop = errors.New("stop")
 // wrong with the connection; every other end is in Stop.
 func (s *Sweep) Run(ctx context.Context, before policies.Snapshot) (Result, error) {
 	r := &run{Sweep: s, count: firstCount, most: mostCount, share: 1, slowdown: 1, start: time.Now(), last: before, calm: before}
-	r.looked, r.asked = r.start, r.start
+	r.looked, r.told = r.start, r.start
 	r.r = Result{Before: before, After: before, PerDB: map[int]int64{}, Freed: map[int]int64{}, Slowed: map[string]int{}, At: Place{RunID: before.RunID}}
 	err := r.all(ctx)
 	if err == nil {
@@ -207,6 +207,9 @@ func (r *run) measureRoundTrip(ctx context.Context) error {
 func (r *run) db(ctx context.Context, db int, cursor uint64) error {
 	for {
 		r.r.At.DB, r.r.At.Cursor = db, cursor
+		if err := r.permit(ctx); err != nil {
+			return err
+		}
 		t := time.Now()
 		next, err := r.Conn.Scan(ctx, cursor, r.count)
 		if errors.Is(err, ErrNotMaster) {
@@ -341,7 +344,17 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// check looks at the master a few times a second and asks for permission once a second.
+// permit asks whether the sweep may go on.
+func (r *run) permit(ctx context.Context) error {
+	if err := r.Permit(ctx); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		return r.end(StopDenied, "%v", err)
+	}
+	return nil
+}
+
+// check looks at the master a few times a second and tells once a second how far it has come.
 func (r *run) check(ctx context.Context) error {
 	now := time.Now()
 	if now.Sub(r.start) > r.Pace.MaxDuration {
@@ -353,16 +366,9 @@ func (r *run) check(ctx context.Context) error {
 			return err
 		}
 	}
-	if now.Sub(r.asked) >= permitEach {
-		r.asked = now
-		if err := r.Permit(ctx); ctx.Err() != nil {
-			return ctx.Err()
-		} else if err != nil {
-			return r.end(StopDenied, "%v", err)
-		}
-		if r.Progress != nil {
-			r.Progress(r.r)
-		}
+	if now.Sub(r.told) >= tellEach && r.Progress != nil {
+		r.told = now
+		r.Progress(r.r)
 	}
 	return nil
 }
