@@ -475,7 +475,7 @@ func TestAPauseStopsTheClosingOfClients(t *testing.T) {
 	idle := visitors(t, s, 97)
 	s.idle(idle)
 	r := newRig(t, crowdedFleet(killLive, nil, s), "")
-	r.at("listed", 1, func() {
+	r.at("listed", 2, func() {
 		if err := r.j.SetPause(context.Background(), journal.Pause{Instance: prod1, Reason: "a look at it first", By: "tester"}); err != nil {
 			t.Error(err)
 		}

@@ -38,6 +38,8 @@ type Sweep struct {
 	Permit func(ctx context.Context) error
 	// Progress is told about once a second; may be nil.
 	Progress func(Result)
+	// Nap sleeps for less than timerGrain; nil: by the system, to the microsecond. Tests in false time give their own.
+	Nap func(time.Duration)
 }
 
 // Place is where a sweep stands. Any number is a valid cursor of one run of a server; a restart voids it.
@@ -236,7 +238,7 @@ func (r *run) db(ctx context.Context, db int, cursor uint64) error {
 		pause := max(r.rest, Pause(call, float64(r.Pace.Duty)/100)*time.Duration(r.slowdown))
 		pause, r.rest = min(pause, r.Pace.MaxDuration-time.Since(r.start)), 0
 		r.count = min(r.most, NextCount(r.count, call, r.Pace.CallP99))
-		if err := wait(ctx, pause); err != nil {
+		if err := r.pause(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -326,12 +328,21 @@ func Pause(call time.Duration, duty float64) time.Duration {
 // timerGrain is below what a timer of the runtime keeps on Linux, where it sleeps for whole milliseconds when nothing else goes on.
 const timerGrain = 2 * time.Millisecond
 
+// pause waits between two calls.
+func (r *run) pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 || d >= timerGrain {
+		return wait(ctx, d)
+	}
+	if r.Nap != nil {
+		r.Nap(d)
+	} else {
+		nap(d)
+	}
+	return ctx.Err()
+}
+
 func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
-		return ctx.Err()
-	}
-	if d < timerGrain {
-		nap(d)
 		return ctx.Err()
 	}
 	t := time.NewTimer(d)

@@ -113,7 +113,7 @@ func newFake(dbs ...int) *fake {
 func (f *fake) sweep() *Sweep {
 	return &Sweep{Conn: f, Pace: policies.PresetDefault().Reclaim, Target: 10 * mega,
 		Look:   func(context.Context) policies.Snapshot { return f.snap },
-		Permit: func(context.Context) error { return nil }}
+		Permit: func(context.Context) error { return nil }, Nap: time.Sleep}
 }
 
 // run sweeps in a bubble of false time.
