@@ -9,7 +9,7 @@ import (
 )
 
 // Patience bounds every wait: the machine may be busy with others. Nothing waits for it where all is well.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // Eventually polls until the condition holds, and fails the test when it does not within Patience.
 func Eventually(t testing.TB, what string, holds func() bool) {
