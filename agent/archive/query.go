@@ -15,6 +15,7 @@ type Filter struct {
 	Instance string
 	Metric   policies.Metric
 	Since    time.Time // received at or after
+	Until    time.Time // received before
 	Limit    int       // at most so many, the newest; 0: no bound
 }
 
@@ -37,8 +38,8 @@ func (a *Archive) List(ctx context.Context, f Filter) ([]Stored, error) {
 		limit = -1
 	}
 	rows, err := a.db.QueryContext(ctx, `SELECT received, channel, severity, instance, metric, coalesce(id, ''), payload, size FROM alarms
-		WHERE malformed IS NULL AND (?1 = 0 OR severity = ?1) AND (?2 = '' OR instance = ?2) AND (?3 = '' OR metric = ?3) AND received >= ?4
-		ORDER BY received DESC, n DESC LIMIT ?5`, int(f.Severity), cut(f.Instance), cut(string(f.Metric)), unixMilli(f.Since), limit)
+		WHERE malformed IS NULL AND (?1 = 0 OR severity = ?1) AND (?2 = '' OR instance = ?2) AND (?3 = '' OR metric = ?3) AND received >= ?4 AND (?6 = 0 OR received < ?6)
+		ORDER BY received DESC, n DESC LIMIT ?5`, int(f.Severity), cut(f.Instance), cut(string(f.Metric)), unixMilli(f.Since), limit, unixMilli(f.Until))
 	if err != nil {
 		return nil, a.explain("read", err)
 	}

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"dcshealer/policies"
 	"dcshealer/remediation/journal"
 )
@@ -57,12 +55,8 @@ func (d stateDir) command(t *testing.T, args ...string) (stdout, stderr string, 
 	t.Helper()
 	var out, errOut bytes.Buffer
 	a := &app{stdout: &out, stderr: &errOut}
-	root := &cobra.Command{Use: "dcshealer", SilenceUsage: true, SilenceErrors: true}
-	root.PersistentFlags().StringVarP(&a.configFile, "config", "c", d.config, "")
-	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "")
-	root.SetOut(&out)
-	root.SetErr(&errOut)
-	root.AddCommand(a.newActionsCommand(), a.newLiveCommand(), a.newStatusCommand())
+	root := newRoot(a)
+	a.configFile = d.config // an argument still wins
 	root.SetArgs(args)
 	err := root.ExecuteContext(t.Context())
 	var exit exitError

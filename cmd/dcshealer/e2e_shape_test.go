@@ -104,5 +104,5 @@ var (
 	alarmForm = object{"instance": isText, "metric": isText, "msg": isText, "value": isReading, "severity": severityForm, "received": isTime}
 
 	statusForm = object{"running": isBool, "bus": isText, "instances": list{object{"instance": isText, "state": stateForm, "since": orNull(isTime),
-		"incidents": list{isText}, "modes": isObject, "breakers": isObject, "paused": isBool, "last_action": orNull(isObject)}}}
+		"incidents": list{isText}, "open_incidents": list{isObject}, "modes": isObject, "breakers": isObject, "paused": isBool, "last_action": orNull(isObject)}}}
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,9 @@ type app struct {
 	configFile     string // -c; empty: dcshealer.yaml in the current folder
 	output         string // -o: text or json
 }
+
+// outputsAnnotation names a form of output that a command has beside text and JSON.
+const outputsAnnotation = "outputs"
 
 const defaultConfigFile = "dcshealer.yaml"
 
@@ -31,8 +35,12 @@ that has come off its master. Dry run is the default; live repair is enabled per
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if a.output != "text" && a.output != "json" {
-				return fmt.Errorf("--output %q: want text or json", a.output)
+			outputs := []string{"text", "json"}
+			if more := cmd.Annotations[outputsAnnotation]; more != "" {
+				outputs = append(outputs, more)
+			}
+			if !slices.Contains(outputs, a.output) {
+				return fmt.Errorf("--output %q: want %s", a.output, oneOf(outputs))
 			}
 			return nil
 		},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,26 +13,34 @@ import (
 )
 
 func (a *app) newStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each instance's state, modes, breakers and last action",
 		Long: `Shows what the running healer says, or, when none runs, what the last one said. Modes and pauses are as they are now. A state
 is "unknown" where no healer ever saw the instance.`,
 		Example: `  dcshealer status
+  dcshealer status --watch
   dcshealer status -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.readStatus(cmd.Context(), time.Now())
+			if watch {
+				return a.watchStatus(cmd.Context())
+			}
+			now := time.Now()
+			s, err := a.readStatus(cmd.Context(), now)
 			switch {
 			case err != nil:
 				return err
 			case a.json():
 				return a.printJSON(s)
 			}
-			a.writeStatus(s)
+			s.write(a.stdout, now, coloured(a.stdout))
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it anew whenever it changes, until Ctrl-C; with -o json one object a line")
+	return cmd
 }
 
 // stateUnknown is the state of an instance that no healer has said anything about yet.
@@ -56,6 +63,7 @@ type instanceStatus struct {
 	Breakers   map[policies.Action]string        `json:"breakers"`
 	Paused     bool                              `json:"paused"`
 	LastAction *policies.LastAction              `json:"last_action"`
+	Open       []policies.Incident               `json:"open_incidents"`     // in the journal
 	Progress   *policies.Progress                `json:"progress,omitempty"` // of the action under way
 	Blind      string                            `json:"blind,omitempty"`
 }
@@ -116,13 +124,16 @@ func fillStatus(ctx context.Context, j *journal.Journal, cfg policies.Config, s 
 		if to[i].LastAction, err = j.LastAction(ctx, in.Name); err != nil {
 			return err
 		}
+		if to[i].Open, err = j.Incidents(ctx, journal.IncidentFilter{Instance: in.Name, Open: true}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // statusOf joins the config, the grants and what a healer last said of the instance; its zero value is: nothing. Pure.
 func statusOf(in policies.Instance, last policies.MachineStatus, grants []policies.LiveGrant, now time.Time) instanceStatus {
-	s := instanceStatus{Instance: in.Name, State: stateUnknown, Incidents: []string{}, Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{}, Blind: last.Blind}
+	s := instanceStatus{Instance: in.Name, State: stateUnknown, Incidents: []string{}, Open: []policies.Incident{}, Modes: map[policies.Action]policies.Mode{}, Breakers: map[policies.Action]string{}, Blind: last.Blind}
 	for _, action := range in.Actions() {
 		s.Modes[action], _ = policies.ModeOf(in, action, grants, last.DryRun, now)
 	}
@@ -146,50 +157,4 @@ func busOf(cfg policies.Config) string {
 		return maskURL(info.Bus)
 	}
 	return maskURL(cfg.Bus.URL.Reveal())
-}
-
-func (a *app) writeStatus(s fleetStatus) {
-	healer := "not running; the states are the last known"
-	if s.Running {
-		healer = "running"
-	}
-	fmt.Fprintf(a.stdout, "healer: %s\nbus: %s\n", healer, dash(printable(s.Bus)))
-	if s.Journal != "" {
-		fmt.Fprintln(a.stdout, "journal: "+printable(s.Journal))
-	}
-	fmt.Fprintln(a.stdout)
-	t := plainTable(a.stdout, "INSTANCE", "STATE", "SINCE (UTC)", "PAUSED", "MODES", "BREAKERS", "INCIDENTS", "LAST ACTION")
-	for _, in := range s.Instances {
-		since, paused, last := "", "no", ""
-		if in.Since != nil {
-			since = clock(*in.Since)
-		}
-		if in.Paused {
-			paused = "yes"
-		}
-		if l := in.LastAction; l != nil {
-			last = fmt.Sprintf("%s %s %s %s", clock(l.At), l.Action, l.Node, l.Outcome)
-		}
-		tableRow(t, in.Instance, string(in.State), since, paused, perAction(in.Modes), perAction(in.Breakers), strings.Join(in.Incidents, " "), last)
-	}
-	t.Flush() // as in actions list
-	for _, in := range s.Instances {
-		if in.Progress != nil && s.Running {
-			fmt.Fprintln(a.stdout, printable(in.Instance+" under way: "+in.Progress.String()))
-		}
-		if in.Blind != "" {
-			fmt.Fprintln(a.stdout, printable(in.Instance+" is blind: "+in.Blind))
-		}
-	}
-}
-
-// perAction lists what holds for each action, in their order.
-func perAction[T ~string](m map[policies.Action]T) string {
-	var parts []string
-	for _, action := range policies.Actions {
-		if v, ok := m[action]; ok {
-			parts = append(parts, string(action)+"="+string(v))
-		}
-	}
-	return strings.Join(parts, " ")
 }

@@ -65,7 +65,7 @@ func TestStatusJoinsWhatIsKnown(t *testing.T) {
 	if s.Instances[1].Modes[policies.ReclaimExpired] != policies.Live || s.Instances[1].Paused {
 		t.Errorf("dcs-prod-02 %+v", s.Instances[1])
 	}
-	wantWords(t, "status", d.ok(t, "status"), "healer: running", "held", "reclaim-expired=live", "half-open", "inc-1", "succeeded", "dcs-prod-01 is blind: no maxmemory")
+	wantWords(t, "status", d.ok(t, "status"), "healer: running", "held", "dcs-prod-01  held, paused", "reclaim-expired", "reattach-replica half-open", "inc-1", "succeeded", "dcs-prod-01 is blind: no maxmemory")
 	unlock()
 	wantWords(t, "status", d.ok(t, "status"), "not running; the states are the last known", "held")
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,6 +40,20 @@ func (j *Journal) List(ctx context.Context, f Filter) ([]policies.Record, error)
 		tail, args = tail+" LIMIT ?", append(args, f.Limit)
 	}
 	return j.records(ctx, "list the journal", tail, args...)
+}
+
+// Begins is the time of the oldest entry that is kept; zero: there is none.
+func (j *Journal) Begins(ctx context.Context) (at time.Time, err error) {
+	err = j.view(ctx, "ask when the journal begins", func(tx *sql.Tx) error {
+		var text string
+		err := tx.QueryRowContext(ctx, "SELECT at FROM entries ORDER BY seq LIMIT 1").Scan(&text)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		at = unstamp(text)
+		return err
+	})
+	return at, err
 }
 
 // records joins the records whose rows the tail of a query selects, in its order.
