@@ -16,12 +16,12 @@ import (
 
 var evictLive = []policies.Action{policies.ReclaimExpired, policies.EvictNearExpiry}
 
-// put writes n keys PREFIX:1, PREFIX:2, ... of size bytes into a DB, that expire after first, first + 100 ms, ...; first 0: without a TTL.
+// put writes n keys PREFIX:1, PREFIX:2, ... of size bytes into a DB, that expire after first + 1 s, first + 2 s, ...; first 0: without a TTL.
 func (s *server) put(db int, prefix string, n, size int, first time.Duration) {
 	s.t.Helper()
 	const script = `local v = string.rep('x', tonumber(ARGV[2]))
 for i = 1, tonumber(ARGV[1]) do
-  if ARGV[3] == '0' then redis.call('SET', ARGV[4] .. ':' .. i, v) else redis.call('SET', ARGV[4] .. ':' .. i, v, 'PX', ARGV[3] + i * 100) end
+  if ARGV[3] == '0' then redis.call('SET', ARGV[4] .. ':' .. i, v) else redis.call('SET', ARGV[4] .. ':' .. i, v, 'PX', ARGV[3] + i * 1000) end
 end`
 	pipe := s.c.TxPipeline() // one connection: SELECT holds for it alone
 	pipe.Do(context.Background(), "SELECT", db)

@@ -48,15 +48,16 @@ type Options struct {
 
 // Healer hands alarms to the Machines and keeps what they share: budgets, breakers, the view of the fleet.
 type Healer struct {
-	opt      Options
-	log      *slog.Logger
-	machines map[string]*Machine
-	breakers *breakers
-	tilt     tilt
-	keeper   keeper
-	rested   rested
-	seen     *recent
-	step     func(point string) // told of each step of an action; tests make crash and race points of it
+	opt       Options
+	log       *slog.Logger
+	machines  map[string]*Machine
+	breakers  *breakers
+	tilt      tilt
+	keeper    keeper
+	rested    rested
+	seen      *recent
+	leastCalm time.Duration      // the least that a calm round trip counts as; tests beside others on a busy machine raise it
+	step      func(point string) // told of each step of an action; tests make crash and race points of it
 
 	around sync.Mutex // one look around at a time
 

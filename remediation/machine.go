@@ -613,5 +613,5 @@ func (m *Machine) learnCalm(s policies.Snapshot) {
 func (m *Machine) calm(node string) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.rtts[node]
+	return max(m.rtts[node], m.h.leastCalm)
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(beChild())
 	}
-	_ = flag.Set("test.parallel", "6") // most of these wait for servers; -parallel still wins
+	_ = flag.Set("test.parallel", "4") // most of these wait for servers; -parallel still wins
 	os.Exit(m.Run())
 }
 
@@ -128,6 +128,7 @@ func newRig(t testing.TB, c policies.Config, dir string) *rig {
 	}
 	r.h = New(Options{Config: c, Probers: probers, Journal: j, Lines: r.lines, Operator: op, Trigger: policies.TriggerAlarm,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), NewID: func() string { return ulid.Make().String() }})
+	r.h.leastCalm = 400 * time.Millisecond
 	r.stop = func() error { return nil }
 	t.Cleanup(func() {
 		_ = r.stop()

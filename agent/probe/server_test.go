@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	QuietLibrary()
-	_ = flag.Set("test.parallel", "6") // most of these wait for servers; -parallel still wins
+	_ = flag.Set("test.parallel", "4") // most of these wait for servers; -parallel still wins
 	os.Exit(m.Run())
 }
 
