@@ -26,11 +26,8 @@ type permission struct {
 	denied  []policies.Ruling // of the last asking that denied
 }
 
-// permitFor bounds how long an answer is believed, and permitGap how often the journal is read where others write to it all the time.
-const (
-	permitFor = time.Second
-	permitGap = 50 * time.Millisecond
-)
+// permitFor bounds how long an answer is believed.
+const permitFor = time.Second
 
 func (m *Machine) permission(l look, req request, a policies.Action) *permission {
 	return &permission{m: m, l: l, req: req, action: a}
@@ -41,7 +38,7 @@ func (p *permission) ask(ctx context.Context) (err error) {
 	now := time.Now()
 	version, err := p.m.h.opt.Journal.Version(ctx)
 	age := now.Sub(p.asked)
-	if err == nil && len(p.denied) == 0 && (age < permitGap || version == p.version && age < permitFor) {
+	if err == nil && len(p.denied) == 0 && version == p.version && age < permitFor {
 		return nil
 	}
 	p.version, p.asked = version, now // an error is told by what is read next
