@@ -40,6 +40,7 @@ type JournalConfig struct {
 type BusConfig struct {
 	URL    Secret // may hold a password; empty: an embedded bus
 	Prefix string
+	TLS    *TLS // for a rediss:// URL; nil: the system's authorities and no client certificate
 }
 
 // AgentConfig paces the collection loop.

@@ -73,6 +73,8 @@ func judgeUp(s Snapshot) Judgement {
 		j.Cause, j.Msg = CauseNodeHung, fmt.Sprintf("%s does not answer: %s", s.Node, s.Err)
 	case ReachAuth:
 		j.Cause, j.Msg = CauseAuth, fmt.Sprintf("%s cannot be read: %s", s.Node, s.Err)
+	case ReachTLS:
+		j.Cause, j.Msg = CauseTLS, fmt.Sprintf("%s cannot be read: %s", s.Node, s.Err)
 	case ReachMaxConns:
 		j.Cause, j.Msg = CauseNodeDown, fmt.Sprintf("%s takes no more clients: %s", s.Node, s.Err)
 	default:

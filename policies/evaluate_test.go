@@ -138,6 +138,7 @@ func TestInstanceUp(t *testing.T) {
 		ReachHung:     {Critical, CauseNodeHung, Int(0)},
 		ReachBusy:     {Critical, CauseNodeHung, Int(0)},
 		ReachAuth:     {Critical, CauseAuth, Int(0)},
+		ReachTLS:      {Critical, CauseTLS, Int(0)},
 		"":            {Critical, CauseNodeDown, Int(0)},
 	}
 	for reach, want := range tests {

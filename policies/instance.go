@@ -121,7 +121,7 @@ type Instance struct {
 	Renamed Renames
 }
 
-// TLS says how to reach an instance's nodes over TLS. File names are absolute once the config is loaded.
+// TLS says how to reach an instance's nodes, or the bus, over TLS. File names are absolute once the config is loaded.
 type TLS struct {
 	CAFile     string
 	CertFile   string

@@ -25,7 +25,7 @@ var houseRules = map[string][]string{
 	"agent":                {"policies", "agent/probe"},
 	"agent/probe":          {"policies"},
 	testServers:            {"policies"},
-	"agent/bus":            {"policies"},
+	"agent/bus":            {"policies", "agent/probe"}, // for TLS
 	"agent/observer":       {"policies", "agent/archive"},
 	"agent/archive":        {"policies"},
 	"remediation":          {"policies", "agent/probe", "remediation/journal", "remediation/reclaim", "remediation/reattach", "remediation/evict"},

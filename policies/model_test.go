@@ -58,7 +58,7 @@ var (
 	poolOffsets  = []int64{fullTo, fullTo + 95, fullTo - 1, fullTo + 1, 0, 1, 500}
 	poolSeconds  = []int64{fullTo + 1, -1, fullTo, 501, 0, 1}
 	poolVersions = []string{"redis 7.0.15", "redis 6.0.16", "redis 8.0.2", "valkey 8.1.1", "valkey 9.1.2", "redis ", "redis seven", " 7.0.15"}
-	poolReach    = []Reach{ReachUp, ReachLoading, ReachRefused, ReachNoRoute, ReachHung, ReachReset, ReachMaxConns, ReachBusy, ReachAuth, ReachOdd, ""}
+	poolReach    = []Reach{ReachUp, ReachLoading, ReachRefused, ReachNoRoute, ReachHung, ReachReset, ReachMaxConns, ReachBusy, ReachAuth, ReachTLS, ReachOdd, ""}
 )
 
 // disturbances change one thing about one node. Few of them are applied at once, so that repairs stay possible.

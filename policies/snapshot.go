@@ -18,6 +18,7 @@ const (
 	ReachRefused  Reach = "refused"  // connection refused: process gone or wrong port
 	ReachNoRoute  Reach = "no-route" // connecting timed out, no route, or the name does not resolve
 	ReachHung     Reach = "hung"     // it accepts connections and does not answer: stopped, swapping, a long command, or TLS asked of a plaintext port
+	ReachTLS      Reach = "tls"      // it answers and the two do not agree on TLS: its certificate, ours, the versions
 	ReachReset    Reach = "reset"    // closed at once: plaintext asked of a TLS port, or it is going down
 	ReachMaxConns Reach = "maxconns" // ERR max number of clients reached
 	ReachBusy     Reach = "busy"     // BUSY: in a script past its limit, nothing passes

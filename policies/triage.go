@@ -73,6 +73,8 @@ func unreachable(n Node, s Snapshot) Triage {
 		return Triage{Cause: CauseNodeHung, Msg: fmt.Sprintf("%s does not answer (%s): %s", n.Name, s.Reach, s.Err)}
 	case ReachAuth:
 		return Triage{Cause: CauseAuth, Msg: fmt.Sprintf("%s cannot be read: %s; check username and password of the instance", n.Name, s.Err)}
+	case ReachTLS:
+		return Triage{Cause: CauseTLS, Msg: fmt.Sprintf("%s cannot be read: %s", n.Name, s.Err)}
 	}
 	return Triage{Cause: CauseNodeDown, Msg: fmt.Sprintf("%s cannot be reached (%s): %s", n.Name, s.Reach, s.Err)}
 }

@@ -269,6 +269,7 @@ func TestTriageNamesTheCause(t *testing.T) {
 		{"replica hung", func(tr *trio) { tr.lose(&tr.x, ReachHung) }, "node-x node-hung critical"},
 		{"replica in a script", func(tr *trio) { tr.lose(&tr.x, ReachBusy) }, "node-x node-hung critical"},
 		{"replica unreadable", func(tr *trio) { tr.lose(&tr.x, ReachAuth) }, "node-x auth critical"},
+		{"replica with another certificate", func(tr *trio) { tr.lose(&tr.x, ReachTLS) }, "node-x tls critical"},
 		{"replica not probed with a reach", func(tr *trio) { tr.x = Snapshot{Node: "node-x"} }, "node-x node-down critical"},
 
 		// Loading and copying.

@@ -3,6 +3,7 @@ package remediation
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +46,7 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 		return nil, fmt.Errorf("connect to %s/%s: %w", i.Name, n.Name, err)
 	}
 	client := redis.NewClient(&redis.Options{
-		Addr: n.Address.String(), Username: i.Username, Password: i.Password.Reveal(), TLSConfig: tlsConfig,
+		Addr: n.Address.String(), Username: i.Username, Password: i.Password.Reveal(), Dialer: dialer(n, tlsConfig),
 		// A write is sent once: by default a timed-out REPLICAOF would be sent four times.
 		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, Protocol: 2,
@@ -55,6 +56,19 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 	client.AddHook(hook)
 	client.AddHook(probe.Renaming{Names: i.Renamed})
 	return &conn{node: n.Name, client: client, conn: client.Conn(), hook: hook}, nil
+}
+
+// dialer opens the connection, with TLS where cfg is not nil.
+func dialer(n policies.Node, cfg *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err != nil || cfg == nil {
+			return conn, err
+		}
+		return probe.Encrypt(ctx, conn, cfg, n.Address.Host, "tls")
+	}
 }
 
 func (c *conn) Close() error { return errors.Join(c.conn.Close(), c.client.Close()) }

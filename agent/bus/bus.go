@@ -18,6 +18,7 @@ import (
 // Options say which bus.
 type Options struct {
 	URL    policies.Secret // redis://[user:password@]host:port/db, rediss:// for TLS, unix:// for a socket
+	TLS    *policies.TLS   // files for rediss://; nil: the system's authorities and no client certificate
 	Prefix string          // of the channels; empty: redis:monitor
 	Log    *slog.Logger    // nil: no logs
 }
@@ -44,6 +45,9 @@ func New(o Options) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := useTLS(opt, o.TLS); err != nil {
+		return nil, err
+	}
 	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = dialTimeout, ioTimeout, ioTimeout
 	opt.ContextTimeoutEnabled = true // else a deadline does not reach a command that has begun
 	opt.MaxRetries = -1              // retries are ours: go-redis would publish again unseen
@@ -59,17 +63,15 @@ func New(o Options) (*Bus, error) {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	b.log = b.log.With("component", "bus", "bus", b.Addr())
-	b.wire = &wire{base: redis.NewDialer(&b.opt)}
+	b.wire = &wire{base: b.newDialer()}
 	b.client = b.newClient(b.wire.dial)
 	return b, nil
 }
 
-// newClient makes a client of its own. A dialer replaces the usual one.
+// newClient makes a client of its own.
 func (b *Bus) newClient(dial dialer) *redis.Client {
 	opt := b.opt
-	if dial != nil {
-		opt.Dialer = dial
-	}
+	opt.Dialer = dial
 	return redis.NewClient(&opt)
 }
 

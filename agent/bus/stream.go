@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"dcshealer/agent/probe"
 	"dcshealer/policies"
 )
 
@@ -74,6 +75,8 @@ func errorKind(err error) string {
 		return policies.Printable(kind, 40)
 	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
+	case probe.IsTLS(err):
+		return "tls"
 	}
 	return "network"
 }

@@ -47,7 +47,7 @@ var usualTiming = timing{tick: time.Second, ping: 3 * time.Second, dead: 9 * tim
 func (b *Bus) Subscribe(t policies.Topics) *Subscription {
 	log := b.log.With("topics", strings.Join(topicNames(t, b.prefix), " "))
 	return &Subscription{bus: b, topics: t, log: log, queue: newQueue(queueMessages, queueBytes), ready: make(chan struct{}),
-		state: link{log: log, what: "subscription"}, timing: usualTiming, wire: &wire{base: redis.NewDialer(&b.opt)}}
+		state: link{log: log, what: "subscription"}, timing: usualTiming, wire: &wire{base: b.newDialer()}}
 }
 
 // Ready is closed once the server has confirmed the whole subscription for the first time.

@@ -2,8 +2,6 @@ package probe
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -21,12 +19,6 @@ type dialError struct{ err error }
 
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
-
-// A tlsError is met between connecting and the first command.
-type tlsError struct{ err error }
-
-func (e *tlsError) Error() string { return "TLS handshake: " + e.err.Error() }
-func (e *tlsError) Unwrap() error { return e.err }
 
 // A refusal is an error reply that ends the session. It is not a redis.Error, so that go-redis gives up at it
 // instead of trying the same password again by AUTH, which would hide what the server said first.
@@ -79,7 +71,7 @@ func byPrefix(reply string) policies.Reach {
 // classify says what an error that kept INFO from being read means, and puts it in words for a person.
 func classify(err error) (policies.Reach, string) {
 	var dial *dialError
-	var handshake *tlsError
+	var handshake *TLSError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return policies.ReachOdd, "the probe was cancelled before the node answered"
@@ -87,10 +79,10 @@ func classify(err error) (policies.Reach, string) {
 		return classifyDial(dial)
 	case isTimeout(err):
 		return policies.ReachHung, hungText(errors.As(err, &handshake))
+	case IsTLS(err):
+		return policies.ReachTLS, handshakeText(err)
 	case isReset(err):
 		return policies.ReachReset, "the connection was closed without an answer: the node is going down, or its port wants TLS (" + err.Error() + ")"
-	case errors.As(err, &handshake):
-		return policies.ReachOdd, tlsText(handshake)
 	}
 	reach := byPrefix(reply(err))
 	return reach, replyText(reach, err)
@@ -129,16 +121,11 @@ func hungText(handshake bool) string {
 	return "it accepts connections and does not answer in time: the process is stopped, swaps, or runs a long command"
 }
 
-func tlsText(err *tlsError) string {
-	var unknown x509.UnknownAuthorityError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &unknown):
-		return err.Error() + "; set tls.ca_file to the CA that signed it"
-	case errors.As(err, &record):
-		return err.Error() + "; the port answers, but not TLS"
-	}
-	return err.Error()
+// handshakeText leaves out the words that go-redis puts before it.
+func handshakeText(err error) string {
+	var handshake *TLSError
+	errors.As(err, &handshake)
+	return handshake.Error()
 }
 
 func replyText(reach policies.Reach, err error) string {

@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -153,7 +152,7 @@ func (s *session) explain(err error) error {
 	case !isTimeout(err) || stage == connected:
 		return err
 	case stage == encrypting:
-		return &tlsError{err}
+		return &TLSError{err: err}
 	}
 	return &dialError{err}
 }
@@ -169,25 +168,11 @@ func (p *Prober) dial(ctx context.Context, network, addr string, stage *atomic.I
 		return conn, nil
 	}
 	stage.Store(encrypting)
-	t, err := p.handshake(ctx, conn)
+	t, err := Encrypt(ctx, conn, p.opt.TLS, p.opt.Node.Address.Host, "tls")
 	if err != nil {
 		return nil, err
 	}
 	stage.Store(connected)
-	return t, nil
-}
-
-func (p *Prober) handshake(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	cfg := p.opt.TLS
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = p.opt.Node.Address.Host
-	}
-	t := tls.Client(conn, cfg)
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, &tlsError{err}
-	}
 	return t, nil
 }
 

@@ -25,9 +25,15 @@ func (d *configDecoder) bus(m *fileMapping, b *policies.BusConfig) {
 		}
 		b.URL = policies.Secret(s)
 	}
+	if b.TLS = d.tls(m, "the bus server's certificate", "the system's authorities, or for no TLS"); b.TLS != nil && !d.unread[m.entries["url"].path] && !isSecureURL(b.URL) {
+		d.refuse(m.entries["tls"].fileValue, "a TLS section beside a url that asks for none", true, "bus.url: rediss://... (redis:// and an embedded bus speak no TLS)")
+	}
 	m.text("prefix", &b.Prefix, "the start of the channel names, such as redis:monitor")
 	m.end()
 }
+
+// isSecureURL reports whether the URL asks for TLS.
+func isSecureURL(url policies.Secret) bool { return strings.HasPrefix(url.Reveal(), "rediss://") }
 
 func validBusURL(s string) bool {
 	if !strings.HasPrefix(s, "redis://") && !strings.HasPrefix(s, "rediss://") {

@@ -23,6 +23,7 @@ const fullConfig = `
 bus:
   url: rediss://healer:hunter2@127.0.0.1:6379/3
   prefix: fleet:monitor
+  tls: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key, server_name: bus.internal}
 state_dir: ../state
 listen: 0.0.0.0:9999
 agent:
@@ -68,7 +69,8 @@ budget:
 func wantFullConfig(file, dir string) policies.Config {
 	cfg := policies.DefaultConfig()
 	cfg.File, cfg.StateDir, cfg.Listen = file, filepath.Join(filepath.Dir(dir), "state"), "0.0.0.0:9999"
-	cfg.Bus = policies.BusConfig{URL: "rediss://healer:hunter2@127.0.0.1:6379/3", Prefix: "fleet:monitor"}
+	cfg.Bus = policies.BusConfig{URL: "rediss://healer:hunter2@127.0.0.1:6379/3", Prefix: "fleet:monitor",
+		TLS: &policies.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "client.pem"), KeyFile: filepath.Join(dir, "client.key"), ServerName: "bus.internal"}}
 	cfg.Agent = policies.AgentConfig{Interval: 6 * time.Second, Timeout: 3 * time.Second, Repeat: 2 * time.Minute}
 	cfg.Budget = policies.Budget{ConcurrentActions: 3, FullResyncs: 4, Storm: 31}
 	cfg.Instances = []policies.Instance{{

@@ -81,13 +81,13 @@ func (d *configDecoder) passwordEnv(v fileValue, name string) policies.Secret {
 	return policies.Secret(secret)
 }
 
-// tls reads how to reach the nodes over TLS; nil: plainly.
-func (d *configDecoder) tls(m *fileMapping) *policies.TLS {
+// tls reads how to reach the nodes, or the bus, over TLS; nil: plainly, or by what without says of a key that is not there.
+func (d *configDecoder) tls(m *fileMapping, of, without string) *policies.TLS {
 	v, ok := m.take("tls")
 	if !ok {
 		return nil
 	}
-	const want = "a mapping such as {ca_file: ca.pem}, {} for the system's authorities; leave the key out for no TLS"
+	want := "a mapping such as {ca_file: ca.pem}, {} for the system's authorities; leave the key out for " + without
 	if _, null := v.node.(*ast.NullNode); null { // both readings of an empty key would be a guess
 		d.wrong(v, want)
 		return nil
@@ -96,7 +96,7 @@ func (d *configDecoder) tls(m *fileMapping) *policies.TLS {
 	ca := d.pemFile(s, "ca_file", &t.CAFile)
 	cert := d.pemFile(s, "cert_file", &t.CertFile)
 	key := d.pemFile(s, "key_file", &t.KeyFile)
-	s.text("server_name", &t.ServerName, "the name in the nodes' certificates")
+	s.text("server_name", &t.ServerName, "the name in "+of)
 	s.end()
 	if ca != nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		d.wrong(s.entries["ca_file"].fileValue, "a file with at least one certificate in PEM form")

@@ -16,6 +16,7 @@ type fleet struct {
 	t           *testing.T
 	file, state string
 	bus         string // bus.url; empty: embedded
+	busTLS      string // its tls section; empty: none
 	agent       string // the agent section's values
 	policies    string // a policies section; empty: the defaults
 	instances   []string
@@ -69,7 +70,10 @@ func (f *fleet) write() string {
 	f.t.Helper()
 	bus := ""
 	if f.bus != "" {
-		bus = "bus: {url: \"" + f.bus + "\"}\n"
+		bus = "bus:\n  url: \"" + f.bus + "\"\n"
+	}
+	if f.busTLS != "" {
+		bus += "  " + f.busTLS + "\n"
 	}
 	text := bus + "state_dir: state\nlisten: \"\"\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies
 	if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -19,61 +18,13 @@ import (
 // archiveFile is the alarm archive's name in a state_dir.
 const archiveFile = archive.FileName
 
-// busFlags name a bus for one command.
-type busFlags struct{ url, prefix, stateDir string }
-
-func (f *busFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.url, "bus", "", "URL of the bus, such as redis://127.0.0.1:6379 (default: that of the config, or of the dcshealer that runs here)")
-	cmd.Flags().StringVar(&f.prefix, "prefix", "", "start of the channel names (default: that of the config, or redis:monitor)")
-}
-
-// settings are the config's, or the defaults: with --bus no config is needed, and one that lies here is not read.
-func (a *app) settings(f busFlags) (policies.Config, error) {
-	cfg := policies.DefaultConfig()
-	if a.configFile != "" || f.url == "" && a.hasConfig() {
-		var err error
-		if cfg, err = a.config(); err != nil {
-			return cfg, err
-		}
-	}
-	if f.url != "" {
-		cfg.Bus.URL = policies.Secret(f.url)
-	}
-	if f.prefix != "" {
-		cfg.Bus.Prefix = f.prefix
-	}
-	if f.stateDir != "" {
-		cfg.StateDir = f.stateDir
-	}
-	return cfg, nil
-}
-
-// connect opens the bus of the settings; where none is configured, the embedded one of the process that runs on the state_dir.
-func (a *app) connect(ctx context.Context, cfg policies.Config, log *slog.Logger) (*bus.Bus, error) {
-	if cfg.Bus.URL != "" {
-		return bus.New(bus.Options{URL: cfg.Bus.URL, Prefix: cfg.Bus.Prefix, Log: log})
-	}
-	url, err := busOfRun(cfg.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	b, err := bus.New(bus.Options{URL: url, Prefix: cfg.Bus.Prefix, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	if err := b.Ping(ctx); err != nil { // an embedded bus ends with its process, which may have left its address behind
-		return nil, errors.Join(fmt.Errorf("%w; the dcshealer that ran on %s is gone: start dcshealer run, or name a bus with --bus or under bus.url", err, cfg.StateDir), b.Close())
-	}
-	return b, nil
-}
-
 func (a *app) newObserveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "observe",
 		Short: "Show one role's console on any bus, standalone",
 		Long: `observe runs one observer by itself, on any bus that carries alarms in the wire format. It keeps receiving after the bus
 was away; the archiver also keeps what it missed, where the alarms were added to the stream. Stop it with Ctrl-C.`,
-		Example: "  dcshealer observe dba --bus redis://127.0.0.1:6379\n  dcshealer observe archiver --bus redis://127.0.0.1:6379 --state-dir ./state",
+		Example: "  dcshealer observe dba --bus redis://127.0.0.1:6379\n  dcshealer observe archiver --bus redis://127.0.0.1:6379 --state-dir ./state\n  dcshealer observe dba --bus rediss://bus.internal:6380 --ca-file ca.pem --cert-file client.pem --key-file client.key",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

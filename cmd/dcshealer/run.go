@@ -131,7 +131,7 @@ func (s *service) openBus() error {
 		s.busURL = e.URL()
 		s.log.Info("no bus is configured: an embedded one listens", "bus", s.busURL.Reveal())
 	}
-	b, err := bus.New(bus.Options{URL: s.busURL, Prefix: s.cfg.Bus.Prefix, Log: s.log})
+	b, err := bus.New(bus.Options{URL: s.busURL, TLS: s.cfg.Bus.TLS, Prefix: s.cfg.Bus.Prefix, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("open the bus: %w", err)
 	}
