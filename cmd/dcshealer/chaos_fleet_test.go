@@ -62,6 +62,9 @@ func (l *chaosLab) newFleet(t *testing.T, s chaosScenario, live bool) *chaosFlee
 	}
 	f.startServers(t, servers)
 	f.fill(t, s.alone)
+	if s.least {
+		f.makeUsers(t)
+	}
 	f.startOperator(t)
 	return f
 }

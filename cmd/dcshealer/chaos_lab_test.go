@@ -23,6 +23,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 
 	"dcshealer/agent/probe/redistest"
+	"dcshealer/policies"
 )
 
 const (
@@ -39,7 +40,8 @@ type chaosLab struct {
 	cli      *tc.DockerClient
 	image    string   // of the servers
 	debug    []string // what a server takes to allow DEBUG
-	operator string   // the operator's image
+	acl      policies.ACLLine
+	operator string // the operator's image
 	subnets  atomic.Int32
 }
 
@@ -92,7 +94,7 @@ func (l *chaosLab) connect(ctx context.Context) error {
 	return nil
 }
 
-var chaosVersion = regexp.MustCompile(`v=(\d+)\.`)
+var chaosVersion = regexp.MustCompile(`v=((\d+)\.\d+)`)
 
 // readVersion asks the server which it is: 6.0 allows DEBUG to all and does not know the option that later ones want.
 func (l *chaosLab) readVersion(t *testing.T) {
@@ -108,7 +110,10 @@ func (l *chaosLab) readVersion(t *testing.T) {
 	if v == nil {
 		t.Fatalf("redis-server --version of %s answered %q", l.image, text)
 	}
-	if v[1] != "6" {
+	if l.acl, err = policies.ParseACLLine(v[1]); err != nil {
+		t.Fatal(err)
+	}
+	if v[2] != "6" {
 		l.debug = []string{"--enable-debug-command", "yes"}
 	}
 	t.Logf("servers: %s, %s", l.image, strings.TrimSpace(text))

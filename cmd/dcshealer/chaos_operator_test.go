@@ -19,7 +19,7 @@ import (
 
 // chaosConfig is the operator's config file. The cooldown is short, so that a second fault of one fleet is not kept waiting; the
 // sweep is slow, so that it can be killed on its way. Every command counts as slow on these servers.
-const chaosConfig = `bus: {url: redis://bus:6379}
+const chaosConfig = `bus: {url: "redis://%sbus:6379"}
 state_dir: /state
 listen: ""
 agent: {interval: 500ms, timeout: 2s, repeat: 10s}
@@ -46,12 +46,16 @@ func (f *chaosFleet) config() string {
 	if f.live {
 		live = "reattach-replica, reclaim-expired"
 	}
-	more := f.scenario.config
+	more, login := f.scenario.config, ""
+	if f.scenario.least {
+		more += "\nusername: " + chaosUserName + "\npassword_env: CHAOS_PASSWORD"
+		login = chaosUserName + ":" + chaosPassword + "@"
+	}
 	if l := f.scenario.ladder; l != "" {
 		more += "\nladder: [" + l + "]"
 		live = strings.Replace(live, "reattach-replica", l, 1)
 	}
-	return fmt.Sprintf(chaosConfig, live, chaosIndent(4, more), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
+	return fmt.Sprintf(chaosConfig, login, live, chaosIndent(4, more), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
 }
 
 func (f *chaosFleet) configNode(name, role string) string {

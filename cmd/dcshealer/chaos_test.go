@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"dcshealer/policies"
 )
 
 // A chaosScenario breaks a real fleet in containers and says what has to come of it. It runs twice, each time on a fleet of
@@ -17,6 +19,8 @@ type chaosScenario struct {
 	peers  map[string]string                    // by node: its peer_address in the operator's config
 	config string                               // more lines of the instance in the operator's config
 	policy string                               // another policy, as it stands under policies; config names it
+	least  bool                                 // the operator has users with the least rights, and may no more than observe where dry says so
+	dry    policies.Profile                     // its profile in the dry-run twin; empty: heal
 	ladder string                               // what the instance opts into, and lives by where it is live
 	run    func(t *testing.T, f *chaosFleet)
 }
@@ -65,7 +69,7 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	for _, s := range slices.Concat(chaosScenarios, chaosMemoryScenarios, chaosLinkScenarios, chaosTopologyScenarios) {
+	for _, s := range slices.Concat(chaosScenarios, chaosMemoryScenarios, chaosLinkScenarios, chaosTopologyScenarios, chaosRightsScenarios) {
 		turns <- turn{s, true}
 		turns <- turn{s, false}
 	}

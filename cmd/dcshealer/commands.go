@@ -7,6 +7,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.newDemoCommand(),
 		a.newConfigCommand(),
+		a.newACLCommand(),
 		a.newPlanCommand(),
 		a.newRunCommand(),
 		a.newHealCommand(),
