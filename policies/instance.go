@@ -127,6 +127,9 @@ type TLS struct {
 	CertFile   string
 	KeyFile    string
 	ServerName string
+
+	// Digest stands for what the files held when the config was loaded, so that a renewed certificate shows as a change.
+	Digest string
 }
 
 // Node finds a node by name.

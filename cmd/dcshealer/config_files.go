@@ -1,9 +1,12 @@
 package main
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"regexp"
 	"strings"
@@ -102,7 +105,18 @@ func (d *configDecoder) tls(m *fileMapping, of, without string) *policies.TLS {
 		d.wrong(s.entries["ca_file"].fileValue, "a file with at least one certificate in PEM form")
 	}
 	d.keyPair(s, cert, key)
+	t.Digest = digest(ca, cert, key)
 	return t
+}
+
+// digest stands for the content of files: another one means that they were renewed. The lengths keep what is one file's from being another's.
+func digest(files ...[]byte) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%d:", len(f))
+		h.Write(f)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // keyPair checks that the client certificate and its key come together and belong together.
