@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ type Prober interface {
 // time for Publish, Direct and Lines together; none of them may block.
 type Options struct {
 	Config  policies.Config
-	Probers func(policies.Instance, policies.Node) (Prober, error) // called once a node by New
+	Probers func(policies.Instance, policies.Node, policies.AgentConfig) (Prober, error) // called once a node by New, and by Prepare for others
 
 	Publish    func(policies.Alarm)                       // to the bus
 	Direct     func(policies.Alarm)                       // to the healer of this process, critical alarms only; nil: none
@@ -38,12 +39,18 @@ type Options struct {
 
 // An Agent watches a fleet. Its methods are safe for concurrent use.
 type Agent struct {
-	opt      Options
-	watchers []*watcher
+	opt    Options
+	out    *outbox
+	cycles *cycles
+	stall  *stall
+
+	turn  sync.Mutex     // held by who starts and ends watchers
+	begin func(*watcher) // starts one; nil: Run is not running
+
+	mu       sync.RWMutex // guards what follows
+	cfg      policies.Config
+	watchers []*watcher // in the order of the config
 	byName   map[string]*watcher
-	out      *outbox
-	cycles   *cycles
-	stall    *stall
 }
 
 // New makes an Agent and its probers; nothing is probed before Run. The error names each node whose prober could not be made.
@@ -55,33 +62,37 @@ func New(o Options) (*Agent, error) {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	out := &outbox{opt: o}
-	a := &Agent{opt: o, byName: map[string]*watcher{}, out: out, stall: newStall(o.Config.Agent.Interval)}
+	a := &Agent{opt: o, cfg: o.Config, byName: map[string]*watcher{}, out: out, stall: newStall(o.Config.Agent.Interval)}
 	a.cycles = &cycles{out: out, rounds: map[string]int{}}
 	var errs []error
 	for _, i := range o.Config.Instances {
-		w, err := a.watch(i)
+		w, err := a.watch(o.Config, i, nil)
 		errs = append(errs, err)
 		a.watchers, a.byName[i.Name] = append(a.watchers, w), w
-		a.cycles.rounds[i.Name] = -1
+		w.base = a.cycles.join(i.Name)
 	}
 	if err := errors.Join(errs...); err != nil {
-		a.close()
+		closeAll(a.watchers)
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *Agent) watch(i policies.Instance) (*watcher, error) {
-	w := newWatcher(i, a.opt.Config.PolicyOf(i), a.opt.Config.Agent.Repeat)
+// watch makes the watcher of an instance, with the probers of another one where that is given.
+func (a *Agent) watch(cfg policies.Config, i policies.Instance, like *watcher) (*watcher, error) {
+	w := newWatcher(i, cfg.PolicyOf(i), cfg.Agent.Repeat)
 	w.out, w.cycles, w.log, w.onSnapshot = a.out, a.cycles, a.opt.Log, a.opt.OnSnapshot
 	var errs []error
-	for _, n := range i.Nodes {
-		p, err := a.opt.Probers(i, n)
-		if err != nil {
+	for k, n := range i.Nodes {
+		var p Prober
+		var err error
+		if like != nil {
+			p = like.loops[k].prober
+		} else if p, err = a.opt.Probers(i, n, cfg.Agent); err != nil {
 			errs = append(errs, fmt.Errorf("make the prober of %s/%s: %w", i.Name, n.Name, err))
 			continue
 		}
-		w.loops = append(w.loops, &loop{node: n.Name, prober: p, pace: a.opt.Config.Agent, stall: a.stall})
+		w.loops = append(w.loops, &loop{node: n.Name, prober: p, pace: cfg.Agent, stall: a.stall})
 	}
 	return w, errors.Join(errs...)
 }
@@ -89,23 +100,33 @@ func (a *Agent) watch(i policies.Instance) (*watcher, error) {
 // Run probes until ctx ends, and returns its error. Each node has a goroutine and a ticker of its own, so that one
 // that is dead, hung or slow delays no other. It must be called once.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.close()
-	start := time.Now()
 	var wg sync.WaitGroup
-	for _, w := range a.watchers {
-		inbox := make(chan reading, len(w.loops))
-		wg.Go(func() { w.run(ctx, inbox) })
-		for _, l := range w.loops {
-			wg.Go(func() { l.run(ctx, start, inbox) })
-		}
+	a.turn.Lock()
+	a.begin = func(w *watcher) {
+		own, end := context.WithCancel(ctx)
+		w.end, w.ended = end, make(chan struct{})
+		wg.Go(func() {
+			defer close(w.ended)
+			defer end()
+			w.watch(own)
+		})
 	}
+	for _, w := range a.watchers {
+		a.begin(w)
+	}
+	a.turn.Unlock()
+	<-ctx.Done()
+	a.turn.Lock()
+	a.begin = nil
+	a.turn.Unlock()
 	wg.Wait()
+	closeAll(a.watchers)
 	return ctx.Err()
 }
 
-// close closes the probers. Their errors change nothing: the connections are gone either way.
-func (a *Agent) close() {
-	for _, w := range a.watchers {
+// closeAll closes the probers of watchers. Their errors change nothing: the connections are gone either way.
+func closeAll(watchers []*watcher) {
+	for _, w := range watchers {
 		for _, l := range w.loops {
 			if c, ok := l.prober.(io.Closer); ok {
 				_ = c.Close()
@@ -114,11 +135,17 @@ func (a *Agent) close() {
 	}
 }
 
+func (a *Agent) watcher(instance string) *watcher {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.byName[instance]
+}
+
 // Latest is the newest snapshot of each node of an instance, in config order. A node that was not probed yet is
 // missing; an unknown instance gives a Group without an instance name.
 func (a *Agent) Latest(instance string) policies.Group {
-	w, ok := a.byName[instance]
-	if !ok {
+	w := a.watcher(instance)
+	if w == nil {
 		return policies.Group{}
 	}
 	return w.group()
@@ -129,8 +156,11 @@ func (a *Agent) Latest(instance string) policies.Group {
 // probed in full yet has no entry.
 func (a *Agent) Critical(now time.Time) map[string]bool {
 	out := map[string]bool{}
-	oldest := now.Add(-3*a.opt.Config.Agent.Interval - a.opt.Config.Agent.Timeout)
-	for _, w := range a.watchers {
+	a.mu.RLock()
+	pace, watchers := a.cfg.Agent, slices.Clone(a.watchers)
+	a.mu.RUnlock()
+	oldest := now.Add(-3*pace.Interval - pace.Timeout)
+	for _, w := range watchers {
 		if bad, seen := w.trouble(oldest); seen || bad {
 			out[w.instance.Name] = bad
 		}
@@ -140,8 +170,8 @@ func (a *Agent) Critical(now time.Time) map[string]bool {
 
 // Alarms is the standing alarms of an instance as they were last published, without id and seq.
 func (a *Agent) Alarms(instance string) []policies.Alarm {
-	w, ok := a.byName[instance]
-	if !ok {
+	w := a.watcher(instance)
+	if w == nil {
 		return nil
 	}
 	return w.standing()

@@ -79,7 +79,7 @@ func newFleet(t *testing.T, instances ...policies.Instance) *fleet {
 	ids := 0
 	a, err := New(Options{
 		Config:  cfg,
-		Probers: func(i policies.Instance, n policies.Node) (Prober, error) { return f.probers[i.Name+"/"+n.Name], nil },
+		Probers: func(i policies.Instance, n policies.Node, _ policies.AgentConfig) (Prober, error) { return f.probers[i.Name+"/"+n.Name], nil },
 		Publish: func(a policies.Alarm) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -348,7 +348,7 @@ func TestNewNamesEachProberThatCouldNotBeMade(t *testing.T) {
 	cfg.Instances = []policies.Instance{instance("a", "m", "x"), instance("b", "m")}
 	made := &fakeProber{}
 	_, err := New(Options{Config: cfg, Publish: func(policies.Alarm) {}, NewID: func() string { return "" },
-		Probers: func(i policies.Instance, n policies.Node) (Prober, error) {
+		Probers: func(i policies.Instance, n policies.Node, _ policies.AgentConfig) (Prober, error) {
 			if i.Name == "b" {
 				return made, nil
 			}

@@ -61,6 +61,20 @@ type cycles struct {
 	ended  int // rounds finished by all
 }
 
+// join adds an instance, which counts its rounds from the one that is returned.
+func (c *cycles) join(instance string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rounds[instance] = c.ended - 1
+	return c.ended
+}
+
+func (c *cycles) leave(instance string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.rounds, instance)
+}
+
 func (c *cycles) done(instance string, round int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

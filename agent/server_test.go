@@ -62,7 +62,7 @@ func TestAgentOnRealServers(t *testing.T) {
 	probes := map[string]int{}
 	a, err := New(Options{Config: cfg, Publish: got.publish, NewID: func() string { return "id" }, Log: slog.New(slog.DiscardHandler),
 		OnSnapshot: func(s policies.Snapshot, _ policies.Instance) { mu.Lock(); probes[s.Node]++; mu.Unlock() },
-		Probers: func(i policies.Instance, n policies.Node) (Prober, error) {
+		Probers: func(i policies.Instance, n policies.Node, _ policies.AgentConfig) (Prober, error) {
 			o, err := probe.For(i, n, cfg.Agent.Timeout, nil)
 			return probe.New(o), err
 		}})

@@ -14,17 +14,23 @@ const clockStep = time.Second
 
 // A stall watches ourselves: a process that was stopped, starved of CPU or suspended sees faults that are its own.
 type stall struct {
+	mu    sync.Mutex // guards what follows
 	bound time.Duration
-
-	mu   sync.Mutex // guards what follows
-	late int64
-	at   time.Time // of the newest trouble
-	what string
-	seen time.Time // the newest look, wall and monotonic
+	late  int64
+	at    time.Time // of the newest trouble
+	what  string
+	seen  time.Time // the newest look, wall and monotonic
 }
 
-func newStall(interval time.Duration) *stall {
-	return &stall{bound: max(interval/2, 500*time.Millisecond)}
+func newStall(interval time.Duration) *stall { return &stall{bound: boundOf(interval)} }
+
+func boundOf(interval time.Duration) time.Duration { return max(interval/2, 500*time.Millisecond) }
+
+// pace takes another interval.
+func (s *stall) pace(interval time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bound = boundOf(interval)
 }
 
 // observe is told when a loop was free, when its next probe was due and when it began.

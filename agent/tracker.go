@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -184,6 +185,25 @@ func (t *tracker) end(a *tracked, f policies.Finding) policies.Alarm {
 	out.Since = a.standing.Since
 	a.standing = policies.Alarm{}
 	return out
+}
+
+// drop resolves what stands on nodes that are no longer watched, and forgets them.
+func (t *tracker) drop(gone func(node string) bool, why string) (out []policies.Alarm) {
+	for _, a := range t.published() {
+		if gone(a.Node) {
+			a.Status, a.Msg = policies.Resolved, policies.ResolvedPrefix+why
+			out = append(out, a)
+		}
+	}
+	maps.DeleteFunc(t.alarms, func(key alarmKey, _ *tracked) bool { return gone(key.node) })
+	return out
+}
+
+// clone is a copy that goes on by itself.
+func (a *tracked) clone() *tracked {
+	c := *a
+	c.row, c.fired = slices.Clone(a.row), slices.Clone(a.fired)
+	return &c
 }
 
 // again publishes a standing alarm with its newest reading when a repeat is due, and sooner when its cause changed.

@@ -20,6 +20,9 @@ type watcher struct {
 	cycles     *cycles
 	log        *slog.Logger
 	onSnapshot func(policies.Snapshot, policies.Instance)
+	base       int           // the cycle of the fleet in which its first round falls
+	end        func()        // has it end; nil: it was not started
+	ended      chan struct{} // closed when it has
 
 	ticks   map[string]int // by node: the newest tick read; only run's goroutine uses it
 	round   int            // the newest tick that every node has reached
@@ -38,6 +41,18 @@ func newWatcher(i policies.Instance, p policies.Policy, repeat time.Duration) *w
 		w.ticks[n.Name], w.windows[n.Name] = -1, NewWindows()
 	}
 	return w
+}
+
+// watch probes the nodes, each in a goroutine of its own, and judges what they say until ctx ends.
+func (w *watcher) watch(ctx context.Context) {
+	start := time.Now()
+	inbox := make(chan reading, len(w.loops))
+	var wg sync.WaitGroup
+	wg.Go(func() { w.run(ctx, inbox) })
+	for _, l := range w.loops {
+		wg.Go(func() { l.run(ctx, start, inbox) })
+	}
+	wg.Wait()
 }
 
 func (w *watcher) run(ctx context.Context, inbox <-chan reading) {
@@ -80,7 +95,7 @@ func (w *watcher) take(r reading, now time.Time) {
 	w.out.send(alarms, now)
 	if round > w.round {
 		w.round = round
-		w.cycles.done(w.instance.Name, round)
+		w.cycles.done(w.instance.Name, w.base+round)
 	}
 }
 

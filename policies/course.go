@@ -212,6 +212,13 @@ func (w *LinkWatch) See(s Snapshot, master string) {
 	w.master = s
 }
 
+// Clone is a copy that goes on by itself.
+func (w *LinkWatch) Clone() LinkWatch {
+	c := *w
+	c.courses, c.linked = maps.Clone(w.courses), maps.Clone(w.linked)
+	return c
+}
+
 // Into puts what was seen beside the snapshots of a group.
 func (w *LinkWatch) Into(g *Group) {
 	g.MasterUp, g.Courses, g.Linked = w.masterUp, maps.Clone(w.courses), map[string]time.Time{}

@@ -177,8 +177,8 @@ func (s *service) startAgent() error {
 	o := agent.Options{
 		Config: s.cfg, Lines: s.lines, Log: s.log, NewID: newID, Source: source,
 		Publish: func(a policies.Alarm) { _ = s.pub.Publish(context.Background(), a) },
-		Probers: func(i policies.Instance, n policies.Node) (agent.Prober, error) {
-			po, err := probe.For(i, n, s.cfg.Agent.Timeout, s.log)
+		Probers: func(i policies.Instance, n policies.Node, pace policies.AgentConfig) (agent.Prober, error) {
+			po, err := probe.For(i, n, pace.Timeout, s.log)
 			if err != nil {
 				return nil, err
 			}
