@@ -78,8 +78,10 @@ func newFleet(t *testing.T, instances ...policies.Instance) *fleet {
 	cfg.Instances = instances
 	ids := 0
 	a, err := New(Options{
-		Config:  cfg,
-		Probers: func(i policies.Instance, n policies.Node, _ policies.AgentConfig) (Prober, error) { return f.probers[i.Name+"/"+n.Name], nil },
+		Config: cfg,
+		Probers: func(i policies.Instance, n policies.Node, _ policies.AgentConfig) (Prober, error) {
+			return f.probers[i.Name+"/"+n.Name], nil
+		},
 		Publish: func(a policies.Alarm) {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -107,7 +107,9 @@ func TestReloadOfPaceAndNodes(t *testing.T) {
 		synctest.Wait()
 		before := len(f.probers["a/m"].starts)
 		probers := f.opt.Probers
-		f.opt.Probers = func(policies.Instance, policies.Node, policies.AgentConfig) (Prober, error) { return nil, errors.New("bad TLS file") }
+		f.opt.Probers = func(policies.Instance, policies.Node, policies.AgentConfig) (Prober, error) {
+			return nil, errors.New("bad TLS file")
+		}
 		next := f.cfg
 		next.Instances = []policies.Instance{instance("a", "m", "y"), instance("b", "m")}
 		if _, err := f.Prepare(next, policies.ConfigDiffOf(f.cfg, next)); err == nil || !strings.Contains(err.Error(), "a/y: bad TLS file") {

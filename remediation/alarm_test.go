@@ -91,7 +91,7 @@ func TestABurstOfForgedAlarmsIsCoalesced(t *testing.T) {
 	took := time.Since(start)
 	r.waitLine("refuted")
 	eventually(t, "it is done with them", func() bool {
-		m := r.h.machines[prod1]
+		m := r.h.machine(prod1)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return len(m.wake) == 0 && len(m.claims) == 0
@@ -106,7 +106,7 @@ func TestABurstOfForgedAlarmsIsCoalesced(t *testing.T) {
 		t.Errorf("%d alarms cost %d probes, want far fewer", burst, probes)
 	}
 	check()
-	h := r.h.machines[prod1]
+	h := r.h.machine(prod1)
 	h.mu.Lock()
 	kept := len(h.alarms)
 	h.mu.Unlock()

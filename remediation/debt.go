@@ -63,7 +63,7 @@ func (h *Healer) settleDebts(ctx context.Context) error {
 	}
 	var errs []error
 	for _, d := range debts {
-		m := h.machines[d.Instance]
+		m := h.machine(d.Instance)
 		if m == nil || h.opt.DryRun {
 			h.log.Warn("a setting that an interrupted action changed is still to be put back", "instance", d.Instance, "node", d.Node, "setting", d.Setting, "was", d.Was, "is", d.Set)
 			continue

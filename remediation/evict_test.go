@@ -496,7 +496,7 @@ func TestTheRightsThatARefusalNamesAreEnough(t *testing.T) {
 	in := instance(prod1, evictLive, s)
 	in.Username, in.Password = "healer", "pw"
 	r := newRig(t, near(in), "")
-	rights, _, _ := strings.Cut(r.h.machines[prod1].nearRights("+eval", "+pttl", "+unlink", "+memory|usage", "+select", "+scan"), " for ")
+	rights, _, _ := strings.Cut(r.h.machine(prod1).nearRights("+eval", "+pttl", "+unlink", "+memory|usage", "+select", "+scan"), " for ")
 	s.do(append([]any{"ACL", "SETUSER", "healer", "reset", "on", ">pw"}, anys(strings.Fields(probes+" "+rights))...)...)
 	r.start()
 	r.alarm(prod1, memory)

@@ -23,9 +23,9 @@ type Examination struct {
 
 // Examine looks at one instance and makes its plans. It changes nothing on any node.
 func (h *Healer) Examine(ctx context.Context, instance string) (Examination, error) {
-	m := h.machines[instance]
+	m := h.machine(instance)
 	if m == nil {
-		return Examination{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.opt.Config.InstanceNames())
+		return Examination{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.config().InstanceNames())
 	}
 	h.loadMemory(ctx)
 	l := m.confirm(ctx)
@@ -65,9 +65,9 @@ type Healed struct {
 
 // HealByHand takes the same path as an alarm, and waits for the outcome. The mode guard is answered by r.Live; all others stand.
 func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Healed, error) {
-	m := h.machines[instance]
+	m := h.machine(instance)
 	if m == nil {
-		return Healed{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.opt.Config.InstanceNames())
+		return Healed{}, fmt.Errorf("instance %q is not in the config; there are %s", instance, h.config().InstanceNames())
 	}
 	if h.opt.Journal == nil {
 		return Healed{}, fmt.Errorf("heal %s: nothing is done without a journal: %w", instance, h.opt.JournalErr)
@@ -104,7 +104,7 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 // or when none runs: then nobody knows how long the fault has stood.
 func (m *Machine) sinceByJournal(ctx context.Context, f fault) (since time.Time) {
 	j := m.h.opt.Journal
-	if j == nil || !journal.HealerRunning(m.h.opt.Config.StateDir) {
+	if j == nil || !journal.HealerRunning(m.h.config().StateDir) {
 		return since
 	}
 	all, err := j.Statuses(ctx)

@@ -29,6 +29,7 @@ type Prober interface {
 type Options struct {
 	Config  policies.Config
 	Probers map[string]map[string]Prober // by instance and node name; the caller closes them
+	Release func(map[string]Prober)      // told of the probers of an instance that a Reload has left without use, by node; nil: nobody
 	// Journal is nil where it could not be opened; JournalErr says why. Nothing acts without a journal.
 	Journal    *journal.Journal
 	JournalErr error
@@ -50,7 +51,7 @@ type Options struct {
 type Healer struct {
 	opt       Options
 	log       *slog.Logger
-	machines  map[string]*Machine
+	crew      crew
 	breakers  *breakers
 	tilt      tilt
 	keeper    keeper
@@ -71,14 +72,15 @@ type Healer struct {
 // New returns a Healer; it starts nothing.
 func New(o Options) *Healer {
 	h := &Healer{
-		opt: o, log: o.Log.With("component", "healer"), machines: map[string]*Machine{}, seen: newRecent(10_000),
+		opt: o, log: o.Log.With("component", "healer"), seen: newRecent(10_000),
+		crew:   crew{cfg: o.Config, machines: map[string]*Machine{}, seats: map[string]*seat{}},
 		memory: map[string]policies.NodeMemory{}, saved: map[string]time.Time{}, step: func(string) {},
 	}
 	if o.Journal != nil {
 		h.breakers = newBreakers(o.Journal)
 	}
 	for _, i := range o.Config.Instances {
-		h.machines[i.Name] = newMachine(h, i)
+		h.seat(newMachine(h, o.Config, i, o.Probers[i.Name]))
 	}
 	return h
 }
@@ -96,9 +98,7 @@ func (h *Healer) Run(ctx context.Context) error {
 	g.Go(func() error { h.tilt.run(ctx); return nil })
 	g.Go(func() error { h.sweepInterrupted(ctx); return nil })
 	g.Go(func() error { h.keepJournal(ctx, pulseEvery); return nil })
-	for _, m := range h.machines {
-		g.Go(func() error { return m.run(ctx) })
-	}
+	h.runCrew(ctx, g.Go)
 	return g.Wait()
 }
 
@@ -145,7 +145,7 @@ func (h *Healer) Alarm(a policies.Alarm) {
 	if line, ok := policies.HealerLine(a); ok {
 		h.print(line)
 	}
-	m := h.machines[a.Instance]
+	m := h.machine(a.Instance)
 	switch {
 	case m != nil:
 		m.hint(a)
@@ -169,18 +169,15 @@ func plainID(id string) string {
 
 // Hint asks for a look at an instance; it says nothing and claims nothing.
 func (h *Healer) Hint(instance string) {
-	if m := h.machines[instance]; m != nil {
-		select {
-		case m.wake <- struct{}{}:
-		default:
-		}
+	if m := h.machine(instance); m != nil {
+		m.ask()
 	}
 }
 
 // Observe takes a snapshot that another prober read, for the durable record of what each node followed and held. A
 // snapshot is our own reading, never something that an alarm said.
 func (h *Healer) Observe(s policies.Snapshot) {
-	m := h.machines[s.Instance]
+	m := h.machine(s.Instance)
 	if m != nil {
 		m.followCourse(s)
 	}
@@ -218,20 +215,24 @@ func (h *Healer) Observe(s policies.Snapshot) {
 const rememberEvery = 15 * time.Second
 
 func (h *Healer) loadMemory(ctx context.Context) {
+	for _, i := range h.config().Instances {
+		h.loadMemoryOf(ctx, i)
+	}
+}
+
+func (h *Healer) loadMemoryOf(ctx context.Context, i policies.Instance) {
 	if h.opt.Journal == nil {
 		return
 	}
-	for _, i := range h.opt.Config.Instances {
-		nodes, err := h.opt.Journal.Memory(ctx, i.Name)
-		if err != nil {
-			h.log.Warn("what the nodes were is not known", "instance", i.Name, "err", err)
-			continue
-		}
-		h.mu.Lock()
-		for name, n := range nodes {
-			h.memory[i.Name+"/"+name] = n
-		}
-		h.mu.Unlock()
+	nodes, err := h.opt.Journal.Memory(ctx, i.Name)
+	if err != nil {
+		h.log.Warn("what the nodes were is not known", "instance", i.Name, "err", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, n := range nodes {
+		h.memory[i.Name+"/"+name] = n
 	}
 }
 
@@ -274,12 +275,13 @@ func (h *Healer) forgetWritable(ctx context.Context, instance, node string) {
 // or our own look around, and those that nobody has seen.
 func (h *Healer) trouble(ctx context.Context, instance string, now time.Time) (bad, unseen, others int) {
 	var view map[string]bool
+	machines := h.machines()
 	if h.opt.Trouble != nil {
 		view = h.opt.Trouble(now)
-	} else if len(h.machines) > policies.StormFloor {
+	} else if len(machines) > policies.StormFloor {
 		view = h.lookAround(ctx)
 	}
-	for name, m := range h.machines {
+	for name, m := range machines {
 		if name == instance {
 			continue
 		}
@@ -310,7 +312,7 @@ func (h *Healer) lookAround(ctx context.Context) map[string]bool {
 	}
 	view = map[string]bool{}
 	var wg sync.WaitGroup
-	for name, m := range h.machines {
+	for name, m := range h.machines() {
 		wg.Go(func() {
 			sick := m.sick(ctx)
 			h.mu.Lock()

@@ -51,14 +51,14 @@ func TestAJournalThatCannotBeWrittenStopsAllActions(t *testing.T) {
 	r.h.opt.Journal, r.h.breakers = ro, newBreakers(ro)
 	x.promote()
 	check := untouched(t, m, x)
-	l := r.h.machines[prod1].confirm(t.Context())
+	l := r.h.machine(prod1).confirm(t.Context())
 	if len(l.faults) != 1 {
 		t.Fatalf("faults %+v", l.faults)
 	}
-	if err := r.h.machines[prod1].drive(t.Context(), eventSuspect); err != nil {
+	if err := r.h.machine(prod1).drive(t.Context(), eventSuspect); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.h.machines[prod1].work(t.Context(), l, l.faults[0]); err != nil {
+	if _, err := r.h.machine(prod1).work(t.Context(), l, l.faults[0]); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.lines.count("held: the journal cannot be written, and nothing is done without a record"); n != 1 {

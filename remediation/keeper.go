@@ -71,7 +71,7 @@ func (h *Healer) pulse(ctx context.Context, now time.Time) {
 	case was != "" && fault == "":
 		h.log.Info("journal can be written again")
 		h.raise(policies.Resolved, now, policies.ResolvedPrefix+"the journal can be written again")
-		for _, m := range h.machines {
+		for _, m := range h.machines() {
 			h.Hint(m.in.Name)
 		}
 	}
@@ -100,7 +100,7 @@ func (h *Healer) raise(status policies.Status, now time.Time, msg string) {
 // retain drops what is older than the config keeps; false: not now, as our own clock is not to be trusted or the journal cannot be
 // written.
 func (h *Healer) retain(ctx context.Context, now time.Time) bool {
-	keep := h.opt.Config.Journal.Keep
+	keep := h.config().Journal.Keep
 	if keep <= 0 {
 		return true
 	}

@@ -374,7 +374,7 @@ func TestWithoutOptInNoClientIsEverPlannedToBeClosed(t *testing.T) {
 	r := newRig(t, c, "").start()
 	check := untouched(t, s)
 	r.alarm(prod1, clients)
-	eventually(t, "the incident is open", func() bool { return r.h.machines[prod1].open() == 1 })
+	eventually(t, "the incident is open", func() bool { return r.h.machine(prod1).open() == 1 })
 	rounds(t, s, 2)
 	for _, rec := range r.records(prod1) {
 		if rec.Action != "" || len(rec.Planned) > 0 {

@@ -24,6 +24,14 @@ type Machine struct {
 	log     *slog.Logger
 	life    *lifecycle
 	wake    chan struct{}
+	pace    time.Duration // between two looks at what is open
+
+	// How it comes and goes with the config.
+	fresh  bool       // its probers are not those of the Machine before it
+	after  []*Machine // work on the same nodes, and have to end first
+	leaves sync.Once  // closes leave
+	leave  chan struct{}
+	ended  chan struct{}
 
 	mu        sync.Mutex                 // guards what follows; the goroutine of the Machine is its only writer, but for alarms
 	alarms    map[policies.Metric]string // newest alarm id by metric
@@ -65,10 +73,10 @@ const hintGap = 500 * time.Millisecond
 // watchFor is how long a repair is watched for staying so.
 const watchFor = 10 * time.Second
 
-func newMachine(h *Healer, i policies.Instance) *Machine {
+func newMachine(h *Healer, cfg policies.Config, i policies.Instance, probers map[string]Prober) *Machine {
 	m := &Machine{
-		h: h, in: i, pol: h.opt.Config.PolicyOf(i), probers: h.opt.Probers[i.Name], log: h.log.With("instance", i.Name),
-		wake: make(chan struct{}, 1), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
+		h: h, in: i, pol: cfg.PolicyOf(i), probers: probers, log: h.log.With("instance", i.Name), pace: max(time.Second, cfg.Agent.Interval),
+		wake: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{}), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
 		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, places: map[string]reclaim.Place{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
@@ -86,6 +94,11 @@ func (m *Machine) hint(a policies.Alarm) {
 	if !a.IsResolved() {
 		m.claim(a)
 	}
+	m.ask()
+}
+
+// ask asks for a look.
+func (m *Machine) ask() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -125,20 +138,22 @@ func (m *Machine) takeClaims() []policies.Metric {
 	return claims
 }
 
+// run works until ctx ends or the Machine has been retired and has finished what it was doing.
 func (m *Machine) run(ctx context.Context) error {
+	m.awaitOthers(ctx)
 	m.save()
-	pace := max(time.Second, m.h.opt.Config.Agent.Interval)
-	look := time.NewTicker(pace)
+	look := time.NewTicker(m.pace)
 	defer look.Stop()
 	settings := time.NewTicker(500 * time.Millisecond)
 	defer settings.Stop()
 	controls := ""
 	var hinted, looked time.Time
-	for {
+	for !m.retired() {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-m.leave:
 		case <-m.wake:
 			// Hints that come thick and fast cost two looks a second at the most.
 			if wait(ctx, hintGap-time.Since(hinted)) != nil {
@@ -148,7 +163,7 @@ func (m *Machine) run(ctx context.Context) error {
 			err = m.round(ctx)
 			looked = time.Now()
 		case <-look.C:
-			if m.watching() || m.awaitsCause() || m.open() > 0 && time.Since(looked) >= max(restPace, pace)-pace/2 {
+			if m.watching() || m.awaitsCause() || m.open() > 0 && time.Since(looked) >= max(restPace, m.pace)-m.pace/2 {
 				err = m.round(ctx)
 				looked = time.Now()
 			}
@@ -166,6 +181,7 @@ func (m *Machine) run(ctx context.Context) error {
 			m.log.Error("round failed", "err", err)
 		}
 	}
+	return nil
 }
 
 // controls is a text that changes when a person changes a runtime setting of this instance.
@@ -244,7 +260,7 @@ func (m *Machine) round(ctx context.Context) error {
 	m.early = early(l.faults)
 	m.mu.Unlock()
 	worked := map[string]bool{}
-	for f, ok := next(l, worked); ok && ctx.Err() == nil; f, ok = next(l, worked) {
+	for f, ok := next(l, worked); ok && ctx.Err() == nil && !m.retired(); f, ok = next(l, worked) {
 		worked[f.key()] = true
 		acted, err := m.work(ctx, l, f)
 		if err != nil {
@@ -304,8 +320,13 @@ func (m *Machine) close(ctx context.Context, key string, inc *incident) {
 	if inc.resting == policies.StateCooldown {
 		text = fmt.Sprintf("still well %s after the repair", watchFor)
 	}
+	m.closeAs(ctx, key, inc, "resolved", text)
+}
+
+// closeAs ends an incident: what came of it, and how.
+func (m *Machine) closeAs(ctx context.Context, key string, inc *incident, what, text string) {
 	m.note(ctx, inc, text, nil)
-	m.h.say(m.in.Name, "resolved: %s on %s (%s): %s", inc.fault.Metric, inc.fault.Node, inc.fault.Cause, text)
+	m.h.say(m.in.Name, "%s: %s on %s (%s): %s", what, inc.fault.Metric, inc.fault.Node, inc.fault.Cause, text)
 	m.mu.Lock()
 	delete(m.incidents, key)
 	m.mu.Unlock()
@@ -353,7 +374,7 @@ func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err er
 		req.action = p.Action
 		again, err := m.act(ctx, l, inc, p, req)
 		acted = true
-		if err != nil || !again || ctx.Err() != nil {
+		if err != nil || !again || ctx.Err() != nil || m.retired() {
 			return acted, err
 		}
 		if l, f, again = m.lookAgain(ctx, inc); !again {

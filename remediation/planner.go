@@ -179,12 +179,12 @@ func (m *Machine) planReclaim(ctx context.Context, l look, r request) *policies.
 
 // facts gathers what every action's guards ask. What cannot be read is left unknown, which denies.
 func (m *Machine) facts(ctx context.Context, l look, r request, a policies.Action, target policies.Snapshot, commands ...string) policies.Facts {
-	now := time.Now()
+	now, budget := time.Now(), m.h.config().Budget
 	f := policies.Facts{
 		Now: now, Instance: m.in, Policy: m.pol, Action: a, Target: target, Planned: target,
 		Agreed: l.agreed[r.fault.key()], FaultSince: r.since, Commands: commands, Tilt: m.h.tilt.reason(now), JournalErr: m.h.keeper.reason(),
 		Mode: policies.DryRun, ModeReason: "the runtime settings are not known",
-		MaxRunning: m.h.opt.Config.Budget.ConcurrentActions, MaxFull: m.h.opt.Config.Budget.FullResyncs, Storm: m.h.opt.Config.Budget.Storm,
+		MaxRunning: budget.ConcurrentActions, MaxFull: budget.FullResyncs, Storm: budget.Storm,
 	}
 	if r.planned.RunID != "" {
 		f.Planned = r.planned

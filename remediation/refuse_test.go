@@ -171,7 +171,7 @@ func TestWithoutMasterauthNothingIsSent(t *testing.T) {
 		const looks = 50 // it tries hundreds of times a second, and is in another state each time
 		seen := map[policies.Cause]int{}
 		for range looks {
-			g := r.h.machines[prod1].probeAll(t.Context())
+			g := r.h.machine(prod1).probeAll(t.Context())
 			for _, t := range policies.TriageReplication(g, time.Now()) {
 				seen[t.Cause]++
 			}

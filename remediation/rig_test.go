@@ -182,7 +182,7 @@ func (r *rig) start() *rig {
 	})
 	eventually(r.t, "the Healer is up", func() bool {
 		up, _ := r.j.Statuses(context.Background())
-		return len(up) == len(r.h.machines)
+		return len(up) == len(r.h.machines())
 	})
 	return r
 }
@@ -212,7 +212,7 @@ func (r *rig) alarm(instance string, m policies.Metric) policies.Alarm {
 	return a
 }
 
-func (r *rig) state(instance string) policies.State { return r.h.machines[instance].life.state() }
+func (r *rig) state(instance string) policies.State { return r.h.machine(instance).life.state() }
 
 func (r *rig) waitState(instance string, want policies.State) {
 	r.t.Helper()
