@@ -12,16 +12,16 @@ import (
 	"dcshealer/policies"
 )
 
-// newConfigCommand checks the config file or writes a sample of it.
+// newConfigCommand checks the config file, writes a sample of it, or has a running process take it.
 func (a *app) newConfigCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "config",
-		Short:   "Check the config file, or write a sample",
-		Example: "  dcshealer config init -c fleet.yaml\n  dcshealer config check -c fleet.yaml",
+		Short:   "Check the config file, write a sample, or have the running dcshealer take it",
+		Example: "  dcshealer config init -c fleet.yaml\n  dcshealer config check -c fleet.yaml\n  dcshealer config reload -c fleet.yaml",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.newConfigCheckCommand(), a.newConfigInitCommand())
+	c.AddCommand(a.newConfigCheckCommand(), a.newConfigInitCommand(), a.newConfigReloadCommand())
 	return c
 }
 

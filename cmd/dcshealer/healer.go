@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/term"
@@ -17,29 +19,73 @@ import (
 	"dcshealer/remediation/journal"
 )
 
-// healerProbers opens the healer's own probers, one a node; its evidence is never the agent's.
-func healerProbers(cfg policies.Config, log *slog.Logger) (map[string]map[string]remediation.Prober, func(), error) {
+// healerProbers are the healer's own probers, one a node; its evidence is never the agent's.
+type healerProbers struct {
+	log *slog.Logger
+
+	mu   sync.Mutex // guards what follows
+	open map[io.Closer]bool
+}
+
+// openProbers opens those of a config, by instance and node.
+func openProbers(cfg policies.Config, log *slog.Logger) (*healerProbers, map[string]map[string]remediation.Prober, error) {
+	p := &healerProbers{log: log, open: map[io.Closer]bool{}}
+	all, err := p.of(cfg, cfg.Instances)
+	return p, all, err
+}
+
+// forDiff opens those of the instances that come or are connected to in another way.
+func (p *healerProbers) forDiff(cfg policies.Config, d policies.ConfigDiff) (map[string]map[string]remediation.Prober, error) {
+	return p.of(cfg, slices.DeleteFunc(slices.Clone(cfg.Instances), func(i policies.Instance) bool {
+		return !d.Reconnect[i.Name] && !slices.Contains(d.Added, i.Name)
+	}))
+}
+
+// of opens those of some instances, or none where one of them cannot be made.
+func (p *healerProbers) of(cfg policies.Config, instances []policies.Instance) (map[string]map[string]remediation.Prober, error) {
 	all := map[string]map[string]remediation.Prober{}
-	var closers []io.Closer
-	closeAll := func() {
-		for _, c := range closers {
-			_ = c.Close()
-		}
-	}
-	for _, i := range cfg.Instances {
+	for _, i := range instances {
 		all[i.Name] = map[string]remediation.Prober{}
 		for _, n := range i.Nodes {
-			o, err := probe.For(i, n, cfg.Agent.Timeout, log)
+			o, err := probe.For(i, n, cfg.Agent.Timeout, p.log)
 			if err != nil {
-				closeAll()
-				return nil, nil, err
+				for _, probers := range all {
+					p.release(probers)
+				}
+				return nil, fmt.Errorf("make the prober of %s/%s: %w", i.Name, n.Name, err)
 			}
-			p := probe.New(o)
-			closers = append(closers, p)
-			all[i.Name][n.Name] = p
+			made := probe.New(o)
+			all[i.Name][n.Name] = made
+			p.mu.Lock()
+			p.open[made] = true
+			p.mu.Unlock()
 		}
 	}
-	return all, closeAll, nil
+	return all, nil
+}
+
+// release closes the probers of an instance that nobody uses any longer.
+func (p *healerProbers) release(probers map[string]remediation.Prober) {
+	for _, each := range probers {
+		c, ok := each.(io.Closer)
+		if !ok {
+			continue
+		}
+		_ = c.Close() // it only reads
+		p.mu.Lock()
+		delete(p.open, c)
+		p.mu.Unlock()
+	}
+}
+
+// Close closes all that are open.
+func (p *healerProbers) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.Close()
+	}
+	clear(p.open)
 }
 
 // operator names this process, and the person when a command was given by hand.
@@ -69,7 +115,7 @@ func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writ
 	if err != nil {
 		return nil, nil, err
 	}
-	probers, closeProbers, err := healerProbers(cfg, log)
+	open, probers, err := openProbers(cfg, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,7 +132,7 @@ func (a *app) handHealer(ctx context.Context, cfg policies.Config, lines io.Writ
 		Operator: op, Trigger: policies.TriggerManual, NewID: newID, LookOnly: lookOnly, Progress: a.progressLine(),
 	})
 	return h, func() {
-		closeProbers()
+		open.Close()
 		if j != nil {
 			if err := j.Close(); err != nil && !errors.Is(err, context.Canceled) {
 				log.Warn("journal was not closed well", "err", err)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"dcshealer/agent/probe"
@@ -34,7 +35,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills at once
 	probe.QuietLibrary()         // go-redis would print each failed dial of a dead node on stderr
-	root := newRoot(&app{stdout: stdout, stderr: stderr})
+	a := &app{stdout: stdout, stderr: stderr}
+	if slices.Contains(args, "run") { // from the first moment on: before the config is read a SIGHUP must not end the process
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		a.hup = hup
+	}
+	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var exit exitError

@@ -15,8 +15,9 @@ import (
 // app is what the commands share: where they print and the flags that stand anywhere after the command's name.
 type app struct {
 	stdout, stderr io.Writer
-	configFile     string // -c; empty: dcshealer.yaml in the current folder
-	output         string // -o: text or json
+	configFile     string           // -c; empty: dcshealer.yaml in the current folder
+	output         string           // -o: text or json
+	hup            <-chan os.Signal // SIGHUP, for run; nil: it ends the process as usual
 }
 
 // outputsAnnotation names a form of output that a command has beside text and JSON.

@@ -7,12 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"dcshealer/agent"
 	"dcshealer/agent/bus"
 	"dcshealer/agent/observer"
 	"dcshealer/policies"
@@ -33,7 +35,8 @@ func (a *app) newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Watch the fleet, publish alarms, observe them and heal: everything in one process, or some roles",
 		Long: `run watches every node, publishes alarms on the bus, and runs the observers and the healer. Dry run is the default: the healer plans and says
-what it would do, and sends nothing until live repair is enabled for an instance and action.`,
+what it would do, and sends nothing until live repair is enabled for an instance and action. SIGHUP has it take its config file again, as
+config reload does.`,
 		Example: "  dcshealer run -c fleet.yaml\n  dcshealer run --roles agent,archiver\n  dcshealer run --dry-run --log-format json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runRoles(cmd.Context(), f) },
@@ -57,7 +60,11 @@ func (a *app) runRoles(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	s := &service{cfg: cfg, flags: f, log: log, lines: observer.NewLineWriter(a.stdout)}
+	file, err := filepath.Abs(a.configPath())
+	if err != nil {
+		return fmt.Errorf("config %s: find its folder: %w", a.configPath(), err)
+	}
+	s := &service{cfg: cfg, file: a.configPath(), path: file, hup: a.hup, answered: map[string]bool{}, flags: f, log: log, lines: observer.NewLineWriter(a.stdout)}
 	return s.run(ctx)
 }
 
@@ -75,7 +82,9 @@ func checkRoles(names []string) error {
 
 // service is one run: its parts start one after another and stop in reverse order.
 type service struct {
-	cfg    policies.Config
+	cfg    policies.Config // in effect; once it runs only reloads reads or changes it
+	file   string          // of cfg, as the operator named it
+	path   string          // absolute
 	flags  runFlags
 	log    *slog.Logger
 	lines  io.Writer
@@ -84,6 +93,10 @@ type service struct {
 	busURL policies.Secret
 	pub    *bus.Publisher
 	heal   *healing
+	agent  *agent.Agent // nil: not in this process
+
+	hup      <-chan os.Signal // SIGHUP; nil: never
+	answered map[string]bool  // requests to reload, by id
 }
 
 // stopWithin bounds a clean stop.
@@ -110,6 +123,7 @@ func (s *service) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.log.Info("running", "roles", strings.Join(s.flags.roles, ","), "instances", len(s.cfg.Instances), "bus", s.bus.Addr(), "dry_run", s.flags.dryRun)
+	s.parts.start("reload", s.reloads)
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping")
@@ -137,7 +151,7 @@ func (s *service) openBus() error {
 	}
 	s.bus = b
 	s.parts.onStop("bus", b.Close)
-	info := runInfo{PID: os.Getpid(), Started: time.Now().UTC(), Bus: maskedURL(s.busURL), Roles: s.flags.roles, Prefix: s.cfg.Bus.Prefix, Listen: s.cfg.Listen}
+	info := runInfo{PID: os.Getpid(), Started: time.Now().UTC(), Bus: maskedURL(s.busURL), Roles: s.flags.roles, Prefix: s.cfg.Bus.Prefix, Listen: s.cfg.Listen, Config: s.path}
 	if err := writeRunInfo(s.cfg.StateDir, info); err != nil {
 		return err
 	}

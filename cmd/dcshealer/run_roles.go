@@ -22,6 +22,7 @@ import (
 type healing struct {
 	healer  *remediation.Healer
 	journal *journal.Journal
+	probers *healerProbers
 	pub     *bus.Publisher              // for what the healer says of itself; set before it runs
 	agent   atomic.Pointer[agent.Agent] // of this process; nil without that role, and until it starts
 }
@@ -41,14 +42,14 @@ func (s *service) openHealer(ctx context.Context) error {
 		return err
 	}
 	s.parts.onStop("healer lock", func() error { unlock(); return nil })
-	probers, closeProbers, err := healerProbers(s.cfg, s.log)
+	open, probers, err := openProbers(s.cfg, s.log)
 	if err != nil {
 		return err
 	}
-	s.parts.onStop("healer probers", func() error { closeProbers(); return nil })
-	s.heal = &healing{journal: j}
+	s.parts.onStop("healer probers", func() error { open.Close(); return nil })
+	s.heal = &healing{journal: j, probers: open}
 	o := remediation.Options{
-		Config: s.cfg, Probers: probers, Journal: j, DryRun: s.flags.dryRun, Lines: s.lines, Log: s.log,
+		Config: s.cfg, Probers: probers, Release: open.release, Journal: j, DryRun: s.flags.dryRun, Lines: s.lines, Log: s.log,
 		Operator: op, Trigger: policies.TriggerAlarm, NewID: newID, Raise: s.raise,
 		Trouble: func(now time.Time) map[string]bool {
 			if a := s.heal.agent.Load(); a != nil {
@@ -194,6 +195,7 @@ func (s *service) startAgent() error {
 	if err != nil {
 		return err
 	}
+	s.agent = a
 	if s.heal != nil {
 		s.heal.agent.Store(a)
 	}

@@ -23,6 +23,7 @@ type runInfo struct {
 	Roles   []string  `json:"roles"`
 	Prefix  string    `json:"prefix"`
 	Listen  string    `json:"listen"`
+	Config  string    `json:"config"` // the config file, absolute
 }
 
 // readRunInfo reads what the newest run has left. It is fs.ErrNotExist where none runs; after a crash the file stays,
@@ -45,16 +46,24 @@ func writeRunInfo(stateDir string, info runInfo) error {
 	if err != nil {
 		return fmt.Errorf("write run info: %w", err)
 	}
-	f, err := os.CreateTemp(stateDir, runInfoFile+".*") // 0600
-	if err != nil {
+	if err := writeWhole(filepath.Join(stateDir, runInfoFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("write run info: %w", err)
 	}
-	_, err = f.Write(append(data, '\n'))
+	return nil
+}
+
+// writeWhole replaces a file in one step, mode 0600.
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(stateDir, runInfoFile))
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write run info: %w", err), os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }
