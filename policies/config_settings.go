@@ -90,6 +90,7 @@ func (c Config) general() []setting {
 func (i Instance) reach() []setting {
 	s := &settings{path: instancePath(i.Name)}
 	s.put("username", i.Username)
+	s.put("password_file", i.PasswordFile)
 	s.hide("password", i.Password)
 	if i.TLS != nil {
 		t := s.under("tls")

@@ -114,8 +114,10 @@ type Instance struct {
 	Policy    string   // name of its policy; empty: "default"
 	Username  string
 	Password  Secret
-	TLS       *TLS
-	Nodes     []Node
+	// PasswordFile is where Password was read; each new connection reads it again. Empty: it came from elsewhere.
+	PasswordFile string
+	TLS          *TLS
+	Nodes        []Node
 
 	// Renamed are the commands that its nodes know under another name.
 	Renamed Renames

@@ -205,11 +205,18 @@ func stopping(ctx context.Context) result {
 
 // connect opens the action's own connection and makes sure that it leads to the server that was diagnosed.
 func (m *Machine) connect(ctx context.Context, l look, n policies.Node, permit []string, rc *recorder) (*conn, result) {
-	c, err := open(m.in, n, permit, rc)
+	c, err := open(m.in, n, m.pass, permit, rc)
 	if err != nil {
 		return nil, result{outcome: policies.OutcomeFailed, err: err}
 	}
 	r := m.sameServer(ctx, c, l, n)
+	if m.pass.Met(c.pass, r.err) { // the file and the server are changed one after the other
+		_ = c.Close()
+		if c, err = open(m.in, n, m.pass, permit, rc); err != nil {
+			return nil, result{outcome: policies.OutcomeFailed, err: err}
+		}
+		r = m.sameServer(ctx, c, l, n)
+	}
 	if r.outcome != "" {
 		_ = c.Close()
 		return nil, r

@@ -42,7 +42,7 @@ func (m *Machine) listClients(ctx context.Context, node string) (clients []polic
 }
 
 func (m *Machine) listOnce(ctx context.Context, n policies.Node) ([]policies.Client, policies.OwnClients, error) {
-	c, err := open(m.in, n, []string{"client"}, &recorder{each: func(policies.CommandRecord) {}})
+	c, err := open(m.in, n, m.pass, []string{"client"}, &recorder{each: func(policies.CommandRecord) {}})
 	if err != nil {
 		return nil, policies.OwnClients{}, err
 	}

@@ -98,7 +98,7 @@ func (m *Machine) settleDebt(ctx context.Context, d journal.Debt) error {
 		return m.h.opt.Journal.Settle(ctx, d)
 	}
 	rc := &recorder{each: func(c policies.CommandRecord) { m.recordCommand(ctx, d.Record, c) }}
-	c, err := open(m.in, n, []string{"config", "info"}, rc)
+	c, err := open(m.in, n, m.pass, []string{"config", "info"}, rc)
 	if err != nil {
 		return err
 	}

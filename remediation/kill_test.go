@@ -560,7 +560,7 @@ func TestTheConnectionOfAPlanOnlyReads(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	i := instance(prod1, dry, s)
-	c, err := open(i, i.Master(), []string{"client", "memory"}, &recorder{each: func(policies.CommandRecord) {}})
+	c, err := open(i, i.Master(), probe.NewPassword("", ""), []string{"client", "memory"}, &recorder{each: func(policies.CommandRecord) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

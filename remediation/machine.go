@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"dcshealer/agent/probe"
 	"dcshealer/policies"
 	"dcshealer/remediation/reclaim"
 )
@@ -21,6 +22,7 @@ type Machine struct {
 	in      policies.Instance
 	pol     policies.Policy
 	probers map[string]Prober
+	pass    *probe.Password // of the connections that act
 	log     *slog.Logger
 	life    *lifecycle
 	wake    chan struct{}
@@ -75,7 +77,7 @@ const watchFor = 10 * time.Second
 
 func newMachine(h *Healer, cfg policies.Config, i policies.Instance, probers map[string]Prober) *Machine {
 	m := &Machine{
-		h: h, in: i, pol: cfg.PolicyOf(i), probers: probers, log: h.log.With("instance", i.Name), pace: max(time.Second, cfg.Agent.Interval),
+		h: h, in: i, pol: cfg.PolicyOf(i), probers: probers, pass: probe.NewPassword(i.Password, i.PasswordFile), log: h.log.With("instance", i.Name), pace: max(time.Second, cfg.Agent.Interval),
 		wake: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{}), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
 		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, places: map[string]reclaim.Place{},
 	}

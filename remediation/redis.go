@@ -34,19 +34,22 @@ var errForbidden = errors.New("command is not part of the action")
 // once, and its hook hands each to the record before the answer is looked at.
 type conn struct {
 	node   string
+	pass   policies.Secret
 	client *redis.Client
 	conn   *redis.Conn
 	hook   *recordHook
 }
 
-// open connects to the node. permit lists the lower-case names of the commands that may pass.
-func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) (*conn, error) {
+// open connects to the node with what pass says now. permit lists the lower-case names of the commands that may pass.
+func open(i policies.Instance, n policies.Node, pass *probe.Password, permit []string, rec *recorder) (*conn, error) {
 	tlsConfig, err := probe.TLSConfig(i.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s/%s: %w", i.Name, n.Name, err)
 	}
+	secret := pass.Next()
 	client := redis.NewClient(&redis.Options{
-		Addr: n.Address.String(), Username: i.Username, Password: i.Password.Reveal(), Dialer: dialer(n, tlsConfig),
+		Addr: n.Address.String(), Username: i.Username, Password: secret.Reveal(), Dialer: dialer(n, tlsConfig),
+		OnConnect: func(context.Context, *redis.Conn) error { pass.Took(secret); return nil },
 		// A write is sent once: by default a timed-out REPLICAOF would be sent four times.
 		MaxRetries: -1, DialerRetries: 1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, Protocol: 2,
@@ -55,7 +58,7 @@ func open(i policies.Instance, n policies.Node, permit []string, rec *recorder) 
 	hook := &recordHook{node: n.Name, permit: permit, rec: rec, names: i.Renamed}
 	client.AddHook(hook)
 	client.AddHook(probe.Renaming{Names: i.Renamed})
-	return &conn{node: n.Name, client: client, conn: client.Conn(), hook: hook}, nil
+	return &conn{node: n.Name, pass: secret, client: client, conn: client.Conn(), hook: hook}, nil
 }
 
 // dialer opens the connection, with TLS where cfg is not nil.

@@ -25,11 +25,13 @@ type Options struct {
 	Instance string
 	Node     policies.Node
 	Username string
-	Password policies.Secret  // empty: the connection does not authenticate
-	Renamed  policies.Renames // commands that the node knows under another name
-	TLS      *tls.Config      // nil: plaintext; an empty ServerName becomes the host of Node.Address
-	Timeout  time.Duration    // of one probe, connecting included; 0: DefaultTimeout
-	Log      *slog.Logger     // nil: nothing is logged
+	Password policies.Secret // empty: the connection does not authenticate
+	// PasswordFile is read again for each new connection; empty: Password stays what it is.
+	PasswordFile string
+	Renamed      policies.Renames // commands that the node knows under another name
+	TLS          *tls.Config      // nil: plaintext; an empty ServerName becomes the host of Node.Address
+	Timeout      time.Duration    // of one probe, connecting included; 0: DefaultTimeout
+	Log          *slog.Logger     // nil: nothing is logged
 
 	// Dialer opens the connection; nil: TCP. TLS is put on top of what it returns.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -41,13 +43,14 @@ func For(i policies.Instance, n policies.Node, timeout time.Duration, log *slog.
 	if err != nil {
 		return Options{}, err
 	}
-	return Options{Instance: i.Name, Node: n, Username: i.Username, Password: i.Password, Renamed: i.Renamed, TLS: t, Timeout: timeout, Log: log}, nil
+	return Options{Instance: i.Name, Node: n, Username: i.Username, Password: i.Password, PasswordFile: i.PasswordFile, Renamed: i.Renamed, TLS: t, Timeout: timeout, Log: log}, nil
 }
 
 // A Prober reads one node. It holds one connection open, so that a node at maxclients can still be read, and opens a
 // new one when that breaks. It is safe for concurrent use; probes of one Prober run one after another.
 type Prober struct {
 	opt   Options
+	pass  *Password
 	turn  chan struct{} // holds one token: whoever has it owns everything below
 	s     *session      // nil: not connected
 	whole bool          // this server takes one INFO section an invocation (before 7.0)
@@ -70,7 +73,7 @@ func New(o Options) *Prober {
 	if o.Dialer == nil {
 		o.Dialer = (&net.Dialer{}).DialContext
 	}
-	p := &Prober{opt: o, turn: make(chan struct{}, 1), names: newResolver()}
+	p := &Prober{opt: o, pass: NewPassword(o.Password, o.PasswordFile), turn: make(chan struct{}, 1), names: newResolver()}
 	p.turn <- struct{}{}
 	return p
 }

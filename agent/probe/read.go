@@ -42,6 +42,17 @@ func (p *Prober) connectAndInfo(ctx context.Context) (info, time.Duration, error
 		}
 		p.hangUp()
 	}
+	in, rtt, err := p.infoAnew(ctx)
+	if p.pass.Met(p.s.used, err) { // the file and the server are changed one after the other
+		p.hangUp()
+		in, rtt, err = p.infoAnew(ctx)
+		p.pass.Met(p.s.used, err)
+	}
+	return in, rtt, err
+}
+
+// infoAnew reads INFO over a new connection.
+func (p *Prober) infoAnew(ctx context.Context) (info, time.Duration, error) {
 	p.s = p.open(false)
 	p.under.Store(p.s)
 	p.whole = false

@@ -11,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"dcshealer/policies"
 )
 
 // clientName is what CLIENT LIST of a node shows for our connections.
@@ -22,6 +24,8 @@ var errOver = errors.New("the connection to the node was lost")
 // A session is one connection, never silently replaced by another: go-redis' pool would dial again behind our back,
 // answer with the error of an earlier dial for a second, and carry what was learnt of one server to another.
 type session struct {
+	pass    *Password
+	used    policies.Secret // of pass
 	client  *redis.Client
 	guard   *guard
 	stage   atomic.Int32
@@ -40,11 +44,11 @@ const (
 
 // open makes a session that connects at its first command. With scan its guard lets single SCANs pass after ROLE said replica.
 func (p *Prober) open(scan bool) *session {
-	s := &session{guard: &guard{scan: scan}}
+	s := &session{guard: &guard{scan: scan}, pass: p.pass, used: p.pass.Next()}
 	s.client = redis.NewClient(&redis.Options{
 		Addr:     p.opt.Node.Address.String(),
 		Username: p.opt.Username,
-		Password: p.opt.Password.Reveal(),
+		Password: s.used.Reveal(),
 		Protocol: 2,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if !s.first() {
@@ -91,6 +95,7 @@ func (s *session) greet(ctx context.Context, c *redis.Conn) error {
 	if err != nil && !isReply(err) {
 		return err
 	}
+	s.pass.Took(s.used)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.readyAt = time.Now()

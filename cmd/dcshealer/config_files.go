@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -32,8 +32,8 @@ func (d *configDecoder) stateDir(m *fileMapping, dir *string) {
 	}
 }
 
-// password reads the instance's password from the file or the environment variable that the config names.
-func (d *configDecoder) password(m *fileMapping, to *policies.Secret) {
+// password reads a password from the file or the environment variable that the config names; from is the file, absolute.
+func (d *configDecoder) password(m *fileMapping, to *policies.Secret, from *string) {
 	var file, env string
 	m.text("password_file", &file, "the name of a file that holds the password")
 	m.text("password_env", &env, "the name of an environment variable that holds the password")
@@ -42,7 +42,7 @@ func (d *configDecoder) password(m *fileMapping, to *policies.Secret) {
 	case m.has("password_file") && m.has("password_env"):
 		d.refuse(v, "password_file and password_env", true, "one of the two")
 	case file != "":
-		*to = d.passwordFile(m, file)
+		*to, *from = d.passwordFile(m, file), d.absolute(file)
 	case env != "" && !d.unread[v.path]:
 		*to = d.passwordEnv(v, env)
 	}
@@ -55,18 +55,18 @@ func (d *configDecoder) passwordFile(m *fileMapping, named string) policies.Secr
 	}
 	name := d.absolute(named)
 	data, err := d.readFile(name)
-	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	switch {
-	case err != nil:
+	if err != nil {
 		d.wrong(v, "a file that can be read: "+name+": "+plainCause(err))
-	case secret == "":
-		d.wrong(v, "a file that holds the password: "+name+" is empty")
-	case strings.ContainsAny(secret, "\r\n\x00"):
-		d.wrong(v, "a file that holds the password and nothing else: "+name+" has more than one line")
-	default:
-		return policies.Secret(secret)
+		return ""
 	}
-	return ""
+	secret, err := policies.ParseSecret(data)
+	switch {
+	case secret == "" && len(bytes.TrimSpace(data)) == 0:
+		d.wrong(v, "a file that holds the password: "+name+" is empty")
+	case err != nil:
+		d.wrong(v, "a file that holds the password and nothing else: "+name+" "+err.Error())
+	}
+	return secret
 }
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

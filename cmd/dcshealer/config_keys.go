@@ -67,7 +67,7 @@ func (d *configDecoder) instance(v fileValue) policies.Instance {
 	})
 	m.text("policy", &in.Policy, "the name of a policy; leave the key out for default")
 	m.text("username", &in.Username, "an ACL user name; leave the key out for the default user")
-	d.password(m, &in.Password)
+	d.password(m, &in.Password, &in.PasswordFile)
 	in.TLS = d.tls(m, "the nodes' certificates", "no TLS")
 	d.renames(m.section("renamed_commands"), &in)
 	m.list("nodes", "a list, each node starting with a dash: - {name: dcs-master-01, address: 10.0.0.11:6379, role: master}",
