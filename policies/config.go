@@ -41,6 +41,9 @@ type BusConfig struct {
 	URL    Secret // may hold a password; empty: an embedded bus
 	Prefix string
 	TLS    *TLS // for a rediss:// URL; nil: the system's authorities and no client certificate
+
+	Password     Secret // beside a URL without one
+	PasswordFile string // where Password was read; each new connection reads it again. Empty: it came from elsewhere
 }
 
 // AgentConfig paces the collection loop.

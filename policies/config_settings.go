@@ -74,6 +74,8 @@ func (c Config) general() []setting {
 	var s settings
 	s.hide("bus.url", c.Bus.URL)
 	s.put("bus.prefix", c.Bus.Prefix)
+	s.put("bus.password_file", c.Bus.PasswordFile)
+	s.hide("bus.password", c.Bus.Password)
 	s.put("state_dir", c.StateDir)
 	s.put("listen", c.Listen)
 	s.put("agent.interval", c.Agent.Interval)

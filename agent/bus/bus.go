@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,9 @@ type Options struct {
 	URL    policies.Secret // redis://[user:password@]host:port/db, rediss:// for TLS, unix:// for a socket
 	TLS    *policies.TLS   // files for rediss://; nil: the system's authorities and no client certificate
 	Prefix string          // of the channels; empty: redis:monitor
-	Log    *slog.Logger    // nil: no logs
+	// Password is asked for each new connection; nil, or an empty answer: that of the URL, if any.
+	Password func() policies.Secret
+	Log      *slog.Logger // nil: no logs
 }
 
 const (
@@ -55,6 +58,10 @@ func New(o Options) (*Bus, error) {
 	opt.DisableIdentity = true // CLIENT SETINFO counts as an error on Redis 6.0 and 7.0, and fills the ACL LOG
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	opt.Protocol = 2 // Pub/Sub needs nothing of RESP3, and HELLO is one command less to be allowed
+	if o.Password != nil {
+		user, inURL := opt.Username, opt.Password
+		opt.CredentialsProvider = func() (string, string) { return user, cmp.Or(o.Password().Reveal(), inURL) }
+	}
 	b := &Bus{opt: *opt, prefix: o.Prefix, log: o.Log}
 	if b.prefix == "" {
 		b.prefix = policies.DefaultConfig().Bus.Prefix

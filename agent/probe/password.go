@@ -18,16 +18,24 @@ const maxPassword = 1 << 20
 // changed without a restart. A file that cannot be used changes nothing; and one that says what the server does not take, as while the two
 // are changed one after the other, is tried in turn with what the server took last. It is safe for concurrent use.
 type Password struct {
-	file string // empty: it is what it is
-
 	mu      sync.Mutex // guards what follows
+	file    string     // empty: it is what it is
 	read    policies.Secret
 	taken   policies.Secret // what the server took last, or what there was at the start
 	refused policies.Secret // what the file says, where the server did not take that; empty: it did, or was not asked
 }
 
 // NewPassword is a password, and the file that it was read from; empty: none.
-func NewPassword(s policies.Secret, file string) *Password { return &Password{file: file, read: s, taken: s} }
+func NewPassword(s policies.Secret, file string) *Password {
+	return &Password{file: file, read: s, taken: s}
+}
+
+// Set is the password, and the file that it was read from, by another config.
+func (p *Password) Set(s policies.Secret, file string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.file, p.read, p.refused = file, s, ""
+}
 
 // Next is what the next connection is to send; empty: it does not authenticate.
 func (p *Password) Next() policies.Secret {

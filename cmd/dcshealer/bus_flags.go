@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dcshealer/agent/bus"
+	"dcshealer/agent/probe"
 	"dcshealer/policies"
 )
 
@@ -39,7 +40,7 @@ func (a *app) settings(f busFlags) (policies.Config, error) {
 		}
 	}
 	if f.url != "" {
-		cfg.Bus.URL = policies.Secret(f.url)
+		cfg.Bus.URL, cfg.Bus.Password, cfg.Bus.PasswordFile = policies.Secret(f.url), "", "" // which belong to the config's bus
 	}
 	if f.prefix != "" {
 		cfg.Bus.Prefix = f.prefix
@@ -55,7 +56,7 @@ func (f busFlags) secure(b *policies.BusConfig) error {
 	if !isSecureURL(b.URL) {
 		b.TLS = nil // that of a config whose url --bus replaced
 		if f.tls != (policies.TLS{}) {
-			return errors.New("--ca-file, --cert-file, --key-file and --server-name are for a bus whose URL is rediss://...")
+			return errors.New("--ca-file, --cert-file, --key-file and --server-name are for a bus whose URL begins with rediss://")
 		}
 		return nil
 	}
@@ -82,7 +83,7 @@ func (f busFlags) secure(b *policies.BusConfig) error {
 // connect opens the bus of the settings; where none is configured, the embedded one of the process that runs on the state_dir.
 func (a *app) connect(ctx context.Context, cfg policies.Config, log *slog.Logger) (*bus.Bus, error) {
 	if cfg.Bus.URL != "" {
-		return bus.New(bus.Options{URL: cfg.Bus.URL, TLS: cfg.Bus.TLS, Prefix: cfg.Bus.Prefix, Log: log})
+		return bus.New(bus.Options{URL: cfg.Bus.URL, TLS: cfg.Bus.TLS, Prefix: cfg.Bus.Prefix, Password: probe.NewPassword(cfg.Bus.Password, cfg.Bus.PasswordFile).Next, Log: log})
 	}
 	url, err := busOfRun(cfg.StateDir)
 	if err != nil {

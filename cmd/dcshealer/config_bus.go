@@ -29,11 +29,28 @@ func (d *configDecoder) bus(m *fileMapping, b *policies.BusConfig) {
 		d.refuse(m.entries["tls"].fileValue, "a TLS section beside a url that asks for none", true, "bus.url: rediss://... (redis:// and an embedded bus speak no TLS)")
 	}
 	m.text("prefix", &b.Prefix, "the start of the channel names, such as redis:monitor")
+	d.password(m, &b.Password, &b.PasswordFile)
+	for _, key := range []string{"password_file", "password_env"} {
+		v, ok := m.take(key)
+		switch {
+		case !ok:
+		case b.URL == "" && !m.has("url"):
+			d.refuse(v, key+" without url", true, "both: the embedded bus has no password")
+		case hasPassword(b.URL):
+			d.refuse(v, key+" beside a password in url", true, "one of the two")
+		}
+	}
 	m.end()
 }
 
 // isSecureURL reports whether the URL asks for TLS.
 func isSecureURL(url policies.Secret) bool { return strings.HasPrefix(url.Reveal(), "rediss://") }
+
+// hasPassword reports whether a bus URL holds a password.
+func hasPassword(u policies.Secret) bool {
+	opt, err := redis.ParseURL(u.Reveal())
+	return err == nil && opt.Password != ""
+}
 
 func validBusURL(s string) bool {
 	if !strings.HasPrefix(s, "redis://") && !strings.HasPrefix(s, "rediss://") {

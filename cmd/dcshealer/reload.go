@@ -63,6 +63,7 @@ func (s *service) reload(ctx context.Context) reloadReport {
 	if ready.agent != nil {
 		ready.agent.Commit()
 	}
+	s.busPass.Set(cfg.Bus.Password, cfg.Bus.PasswordFile)
 	s.cfg = cfg
 	s.tell(r)
 	return r

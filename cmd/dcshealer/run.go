@@ -17,6 +17,7 @@ import (
 	"dcshealer/agent"
 	"dcshealer/agent/bus"
 	"dcshealer/agent/observer"
+	"dcshealer/agent/probe"
 	"dcshealer/policies"
 )
 
@@ -82,18 +83,19 @@ func checkRoles(names []string) error {
 
 // service is one run: its parts start one after another and stop in reverse order.
 type service struct {
-	cfg    policies.Config // in effect; once it runs only reloads reads or changes it
-	file   string          // of cfg, as the operator named it
-	path   string          // absolute
-	flags  runFlags
-	log    *slog.Logger
-	lines  io.Writer
-	parts  *parts
-	bus    *bus.Bus
-	busURL policies.Secret
-	pub    *bus.Publisher
-	heal   *healing
-	agent  *agent.Agent // nil: not in this process
+	cfg     policies.Config // in effect; once it runs only reloads reads or changes it
+	file    string          // of cfg, as the operator named it
+	path    string          // absolute
+	flags   runFlags
+	log     *slog.Logger
+	lines   io.Writer
+	parts   *parts
+	bus     *bus.Bus
+	busURL  policies.Secret
+	busPass *probe.Password
+	pub     *bus.Publisher
+	heal    *healing
+	agent   *agent.Agent // nil: not in this process
 
 	hup      <-chan os.Signal // SIGHUP; nil: never
 	answered map[string]bool  // requests to reload, by id
@@ -107,8 +109,8 @@ func (s *service) has(role string) bool { return slices.Contains(s.flags.roles, 
 func (s *service) run(ctx context.Context) (err error) {
 	s.parts = newParts(s.log)
 	defer func() { err = errors.Join(err, s.parts.stop(stopWithin)) }()
-	if err := os.MkdirAll(s.cfg.StateDir, 0o700); err != nil {
-		return fmt.Errorf("make state_dir %s: %w", s.cfg.StateDir, err)
+	if err := secureStateDir(s.cfg.StateDir, s.log); err != nil {
+		return err
 	}
 	// The healer's lock comes before anything is started: a second healer on one state_dir refuses.
 	if s.has("healer") {
@@ -145,7 +147,8 @@ func (s *service) openBus() error {
 		s.busURL = e.URL()
 		s.log.Info("no bus is configured: an embedded one listens", "bus", s.busURL.Reveal())
 	}
-	b, err := bus.New(bus.Options{URL: s.busURL, TLS: s.cfg.Bus.TLS, Prefix: s.cfg.Bus.Prefix, Log: s.log})
+	s.busPass = probe.NewPassword(s.cfg.Bus.Password, s.cfg.Bus.PasswordFile)
+	b, err := bus.New(bus.Options{URL: s.busURL, TLS: s.cfg.Bus.TLS, Prefix: s.cfg.Bus.Prefix, Password: s.busPass.Next, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("open the bus: %w", err)
 	}
