@@ -76,6 +76,9 @@ func (c Config) general() []setting {
 	s.put("bus.prefix", c.Bus.Prefix)
 	s.put("bus.password_file", c.Bus.PasswordFile)
 	s.hide("bus.password", c.Bus.Password)
+	if c.Bus.TLS != nil { // what the files hold is no change: a renewed client certificate is read for each new connection
+		s.take(c.Bus.TLS.settings(&settings{path: "bus.tls"}))
+	}
 	s.put("state_dir", c.StateDir)
 	s.put("listen", c.Listen)
 	s.put("agent.interval", c.Agent.Interval)
@@ -95,11 +98,7 @@ func (i Instance) reach() []setting {
 	s.put("password_file", i.PasswordFile)
 	s.hide("password", i.Password)
 	if i.TLS != nil {
-		t := s.under("tls")
-		t.put("ca_file", i.TLS.CAFile)
-		t.put("cert_file", i.TLS.CertFile)
-		t.put("key_file", i.TLS.KeyFile)
-		t.put("server_name", i.TLS.ServerName)
+		t := i.TLS.settings(s.under("tls"))
 		t.hide("files", Secret(i.TLS.Digest))
 		s.take(t)
 	}
@@ -118,6 +117,15 @@ func (i Instance) reach() []setting {
 	}
 	s.take(nodes)
 	return s.list
+}
+
+// settings are what the config says; what the files hold is left out.
+func (t TLS) settings(s *settings) *settings {
+	s.put("ca_file", t.CAFile)
+	s.put("cert_file", t.CertFile)
+	s.put("key_file", t.KeyFile)
+	s.put("server_name", t.ServerName)
+	return s
 }
 
 // own is what an instance says beyond that.
