@@ -219,6 +219,9 @@ func BusUser(user, prefix string, l ACLLine, more ...string) []string {
 	if l != ACLLine60 {
 		rules = append(rules, "&"+prefix+":*")
 	}
+	if l == ACLLine70 {
+		more = append(l.ownQuestions(), more...)
+	}
 	return setUser(user, l, append(rules, "~"+StreamKey(prefix)), slices.Concat(busCommands, more))
 }
 

@@ -21,11 +21,13 @@ type link struct {
 	cause string     // kind of the fault that was logged; empty: none
 	tries int        // failures in a row
 	since time.Time  // of the first of them
+	err   error      // the newest of them; nil: none
 }
 
 func (l *link) failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.err = err
 	if l.tries++; l.tries == 1 {
 		l.since = time.Now()
 	}
@@ -41,7 +43,7 @@ func (l *link) works() {
 	if l.tries > 0 {
 		l.log.Info("bus back", "for", l.what, "attempt", l.tries, "took", time.Since(l.since).Round(time.Millisecond).String())
 	}
-	l.tries, l.cause = 0, ""
+	l.tries, l.cause, l.err = 0, "", nil
 }
 
 func (l *link) lost() bool {

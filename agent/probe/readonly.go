@@ -34,6 +34,7 @@ var readOnly = map[string][]string{
 	"latency": {"latest"},
 	"command": {"info", "count"},
 	"memory":  {"usage", "stats"},
+	"acl":     {"whoami", "getuser", "dryrun"}, // DRYRUN says whether a command would be allowed, and sends none
 }
 
 // readOnlyOnReplica lists what also changes nothing on a replica, where no read deletes an expired key.

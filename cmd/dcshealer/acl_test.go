@@ -141,7 +141,7 @@ func TestACLNeverTouchesTheDefaultUser(t *testing.T) {
 	if strings.Contains(out, "SETUSER default") || strings.Contains(out, rightsPassword) || !strings.Contains(out, "SETUSER "+defaultACLUser+" ") || !strings.Contains(out, "SETUSER "+defaultBusUser+" ") {
 		t.Errorf("acl: %s", out)
 	}
-	if !strings.Contains(out, "+xrevrange +select\n") {
+	if !strings.Contains(out, "+acl|dryrun +select\n") {
 		t.Errorf("the bus of database 3 takes no +select: %s", out)
 	}
 }

@@ -8,6 +8,7 @@ func (a *app) commands() []*cobra.Command {
 		a.newDemoCommand(),
 		a.newConfigCommand(),
 		a.newACLCommand(),
+		a.newDoctorCommand(),
 		a.newPlanCommand(),
 		a.newRunCommand(),
 		a.newHealCommand(),
