@@ -44,6 +44,10 @@ type BusConfig struct {
 
 	Password     Secret // beside a URL without one
 	PasswordFile string // where Password was read; each new connection reads it again. Empty: it came from elsewhere
+
+	HMACKeyFile      string   // empty: alarms are not signed
+	HMACKeys         []Secret // of it: the first signs, all verify
+	RequireSignature bool     // the healer takes no alarm from the bus that is not signed
 }
 
 // AgentConfig paces the collection loop.

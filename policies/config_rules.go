@@ -54,6 +54,8 @@ func (r *rules) bus(b BusConfig) {
 		return c <= ' ' || c == 0x7f || strings.ContainsRune(`*?[]\^`, c)
 	})
 	r.check(!bad, "bus.prefix", b.Prefix, `the start of the channel names, such as redis:monitor, without spaces and without * ? [ ] \ ^`)
+	r.check(!b.RequireSignature || b.HMACKeyFile != "", "bus.require_signature", b.RequireSignature,
+		"it with bus.hmac_key_file: without a key no alarm from the bus could be verified")
 }
 
 func (r *rules) agent(a AgentConfig) {

@@ -79,6 +79,13 @@ func (c Config) general() []setting {
 	if c.Bus.TLS != nil { // what the files hold is no change: a renewed client certificate is read for each new connection
 		s.take(c.Bus.TLS.settings(&settings{path: "bus.tls"}))
 	}
+	s.put("bus.hmac_key_file", c.Bus.HMACKeyFile)
+	var keys strings.Builder
+	for _, k := range c.Bus.HMACKeys {
+		keys.WriteString(k.Reveal() + "\n")
+	}
+	s.hide("bus.hmac_keys", Secret(keys.String()))
+	s.put("bus.require_signature", c.Bus.RequireSignature)
 	s.put("state_dir", c.StateDir)
 	s.put("listen", c.Listen)
 	s.put("agent.interval", c.Agent.Interval)

@@ -23,6 +23,7 @@ type Options struct {
 	Prefix string          // of the channels; empty: redis:monitor
 	// Password is asked for each new connection; nil, or an empty answer: that of the URL, if any.
 	Password func() policies.Secret
+	Keys     *Keys        // sign what is published; nil: nothing is signed
 	Log      *slog.Logger // nil: no logs
 }
 
@@ -36,6 +37,7 @@ const (
 type Bus struct {
 	opt    redis.Options
 	prefix string
+	keys   *Keys
 	log    *slog.Logger
 	client *redis.Client
 	stream streamFaults
@@ -62,7 +64,7 @@ func New(o Options) (*Bus, error) {
 		user, inURL := opt.Username, opt.Password
 		opt.CredentialsProvider = func() (string, string) { return user, cmp.Or(o.Password().Reveal(), inURL) }
 	}
-	b := &Bus{opt: *opt, prefix: o.Prefix, log: o.Log}
+	b := &Bus{opt: *opt, prefix: o.Prefix, keys: o.Keys, log: o.Log}
 	if b.prefix == "" {
 		b.prefix = policies.DefaultConfig().Bus.Prefix
 	}
@@ -101,6 +103,15 @@ func (b *Bus) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Encode is the payload of an alarm as Send sends it, signed where there are keys.
+func (b *Bus) Encode(a policies.Alarm) ([]byte, error) {
+	payload, err := policies.EncodeAlarm(a)
+	if err != nil {
+		return nil, err
+	}
+	return b.keys.Sign(a.Severity, payload)
+}
+
 // Publish is Send without the number of receivers.
 func (b *Bus) Publish(ctx context.Context, a policies.Alarm) error {
 	_, err := b.Send(ctx, a)
@@ -112,7 +123,7 @@ func (b *Bus) Publish(ctx context.Context, a policies.Alarm) error {
 // is unknown whether the alarm went out: sending it again with the same id is safe. A *policies.MalformedAlarm cannot
 // be sent at all.
 func (b *Bus) Send(ctx context.Context, a policies.Alarm) (receivers int64, err error) {
-	payload, err := policies.EncodeAlarm(a)
+	payload, err := b.Encode(a)
 	if err != nil {
 		return 0, fmt.Errorf("publish alarm of %s: %w", policies.Printable(a.Instance, 100), err)
 	}

@@ -40,11 +40,31 @@ func (d *configDecoder) bus(m *fileMapping, b *policies.BusConfig) {
 			d.refuse(v, key+" beside a password in url", true, "one of the two")
 		}
 	}
+	d.hmacKeys(m, b)
+	m.flag("require_signature", &b.RequireSignature)
 	m.end()
 }
 
 // isSecureURL reports whether the URL asks for TLS.
 func isSecureURL(url policies.Secret) bool { return strings.HasPrefix(url.Reveal(), "rediss://") }
+
+// hmacKeys reads the keys that alarms are signed with.
+func (d *configDecoder) hmacKeys(m *fileMapping, b *policies.BusConfig) {
+	m.text("hmac_key_file", &b.HMACKeyFile, "the name of a file that holds a key a line, the first signs and all verify")
+	v, ok := m.take("hmac_key_file")
+	if !ok || d.unread[v.path] {
+		return
+	}
+	b.HMACKeyFile = d.absolute(b.HMACKeyFile)
+	data, err := d.readFile(b.HMACKeyFile)
+	if err != nil {
+		d.wrong(v, "a file that can be read: "+b.HMACKeyFile+": "+plainCause(err))
+		return
+	}
+	if b.HMACKeys, err = policies.ParseHMACKeys(data); err != nil {
+		d.wrong(v, "a file with a key a line: "+b.HMACKeyFile+": "+err.Error())
+	}
+}
 
 // hasPassword reports whether a bus URL holds a password.
 func hasPassword(u policies.Secret) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -50,7 +51,7 @@ func TestTheSampleIsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	bare := loadText(t, oneNodeConfig)
-	if sample.Agent != bare.Agent || sample.Budget != bare.Budget || sample.Bus != bare.Bus || sample.Listen != bare.Listen ||
+	if sample.Agent != bare.Agent || sample.Budget != bare.Budget || !reflect.DeepEqual(sample.Bus, bare.Bus) || sample.Listen != bare.Listen ||
 		sample.StateDir != bare.StateDir || !samePolicy(sample.Policies["default"], bare.Policies["default"]) {
 		t.Errorf("the sample means\n%+v, want the defaults\n%+v", sample, bare)
 	}

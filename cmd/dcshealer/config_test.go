@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -153,7 +154,7 @@ func loadText(t *testing.T, text string) policies.Config {
 func TestWhatIsNotNamedIsTheDefault(t *testing.T) {
 	cfg := loadText(t, oneNodeConfig)
 	want := policies.DefaultConfig()
-	if cfg.Bus != want.Bus || cfg.Listen != want.Listen || cfg.Agent != want.Agent || cfg.Budget != want.Budget {
+	if !reflect.DeepEqual(cfg.Bus, want.Bus) || cfg.Listen != want.Listen || cfg.Agent != want.Agent || cfg.Budget != want.Budget {
 		t.Errorf("got %+v, want the values of %+v", cfg, want)
 	}
 	if cfg.StateDir != "/etc/dcshealer/state" || cfg.File != "fleet.yaml" {

@@ -104,7 +104,7 @@ func (a *app) publish(ctx context.Context, f publishFlags) (err error) {
 	}
 	channel := alarm.Channel(b.Prefix())
 	if a.json() {
-		payload, err := policies.EncodeAlarm(alarm)
+		payload, err := b.Encode(alarm)
 		if err != nil {
 			return err
 		}

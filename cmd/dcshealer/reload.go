@@ -63,6 +63,8 @@ func (s *service) reload(ctx context.Context) reloadReport {
 	if ready.agent != nil {
 		ready.agent.Commit()
 	}
+	s.keys.Set(cfg.Bus.HMACKeys)
+	s.mustSign.Store(cfg.Bus.RequireSignature)
 	s.busPass.Set(cfg.Bus.Password, cfg.Bus.PasswordFile)
 	s.cfg = cfg
 	s.tell(r)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,19 +84,21 @@ func checkRoles(names []string) error {
 
 // service is one run: its parts start one after another and stop in reverse order.
 type service struct {
-	cfg     policies.Config // in effect; once it runs only reloads reads or changes it
-	file    string          // of cfg, as the operator named it
-	path    string          // absolute
-	flags   runFlags
-	log     *slog.Logger
-	lines   io.Writer
-	parts   *parts
-	bus     *bus.Bus
-	busURL  policies.Secret
-	busPass *probe.Password
-	pub     *bus.Publisher
-	heal    *healing
-	agent   *agent.Agent // nil: not in this process
+	cfg      policies.Config // in effect; once it runs only reloads reads or changes it
+	file     string          // of cfg, as the operator named it
+	path     string          // absolute
+	flags    runFlags
+	log      *slog.Logger
+	lines    io.Writer
+	parts    *parts
+	bus      *bus.Bus
+	busURL   policies.Secret
+	busPass  *probe.Password
+	keys     *bus.Keys
+	mustSign atomic.Bool // alarms from the bus, for the healer
+	pub      *bus.Publisher
+	heal     *healing
+	agent    *agent.Agent // nil: not in this process
 
 	hup      <-chan os.Signal // SIGHUP; nil: never
 	answered map[string]bool  // requests to reload, by id
@@ -147,8 +150,10 @@ func (s *service) openBus() error {
 		s.busURL = e.URL()
 		s.log.Info("no bus is configured: an embedded one listens", "bus", s.busURL.Reveal())
 	}
+	s.keys = bus.NewKeys(s.cfg.Bus.HMACKeys...)
+	s.mustSign.Store(s.cfg.Bus.RequireSignature)
 	s.busPass = probe.NewPassword(s.cfg.Bus.Password, s.cfg.Bus.PasswordFile)
-	b, err := bus.New(bus.Options{URL: s.busURL, TLS: s.cfg.Bus.TLS, Prefix: s.cfg.Bus.Prefix, Password: s.busPass.Next, Log: s.log})
+	b, err := bus.New(bus.Options{URL: s.busURL, TLS: s.cfg.Bus.TLS, Prefix: s.cfg.Bus.Prefix, Password: s.busPass.Next, Keys: s.keys, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("open the bus: %w", err)
 	}

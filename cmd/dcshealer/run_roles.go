@@ -147,7 +147,8 @@ func (s *service) startHealer() <-chan struct{} {
 	s.parts.start("healer", h.Run)
 	sub := s.bus.Subscribe(observer.DBATopics())
 	ready := s.startSubscription("healer subscription", sub)
-	decoder := bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", "healer"))
+	log := s.log.With("component", "healer")
+	decoder, gate := bus.NewDecoder(s.cfg.Bus.Prefix, log), bus.NewGate(s.keys, s.cfg.Bus.Prefix, log)
 	s.parts.start("healer alarms", func(ctx context.Context) error {
 		select {
 		case <-ready:
@@ -161,6 +162,9 @@ func (s *service) startHealer() <-chan struct{} {
 				return ctx.Err()
 			}
 			for _, m := range batch {
+				if s.mustSign.Load() && !gate.Pass(m, time.Now()) {
+					continue
+				}
 				if a, err := decoder.Decode(m); err == nil {
 					h.Alarm(a)
 				}
