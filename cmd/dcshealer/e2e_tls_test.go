@@ -96,9 +96,9 @@ func TestWrongTLSNamesTheSetting(t *testing.T) {
 		})
 	}
 	for want, args := range map[string][]string{
-		"go together":      {"rediss://" + s.secure.String(), "--cert-file", client.CertFile},
+		"go together":               {"rediss://" + s.secure.String(), "--cert-file", client.CertFile},
 		"URL begins with rediss://": {s.url(), "--ca-file", ours.CA},
-		"/nowhere/ca.pem":  {"rediss://" + s.secure.String(), "--ca-file", "/nowhere/ca.pem"},
+		"/nowhere/ca.pem":           {"rediss://" + s.secure.String(), "--ca-file", "/nowhere/ca.pem"},
 	} {
 		args = append([]string{"publish", "--severity", "notice", "--instance", "i", "--metric", "m", "--bus"}, args...)
 		if code, _, stderr := here(t, args...); code != exitFailed || !strings.Contains(stderr, want) {
