@@ -82,15 +82,16 @@ func (f busFlags) secure(b *policies.BusConfig) error {
 
 // connect opens the bus of the settings; where none is configured, the embedded one of the process that runs on the state_dir.
 func (a *app) connect(ctx context.Context, cfg policies.Config, log *slog.Logger) (*bus.Bus, error) {
+	keys := bus.NewKeys(cfg.Bus.HMACKeys...)
 	if cfg.Bus.URL != "" {
 		return bus.New(bus.Options{URL: cfg.Bus.URL, TLS: cfg.Bus.TLS, Prefix: cfg.Bus.Prefix, Log: log,
-			Password: probe.NewPassword(cfg.Bus.Password, cfg.Bus.PasswordFile).Next, Keys: bus.NewKeys(cfg.Bus.HMACKeys...)})
+			Password: probe.NewPassword(cfg.Bus.Password, cfg.Bus.PasswordFile).Next, Keys: keys})
 	}
 	url, err := busOfRun(cfg.StateDir)
 	if err != nil {
 		return nil, err
 	}
-	b, err := bus.New(bus.Options{URL: url, Prefix: cfg.Bus.Prefix, Keys: bus.NewKeys(cfg.Bus.HMACKeys...), Log: log})
+	b, err := bus.New(bus.Options{URL: url, Prefix: cfg.Bus.Prefix, Keys: keys, Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ const fullConfig = `
 bus:
   url: rediss://healer:hunter2@127.0.0.1:6379/3
   prefix: fleet:monitor
+  hmac_key_file: keys
+  require_signature: true
   tls: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key, server_name: bus.internal}
 state_dir: ../state
 listen: 0.0.0.0:9999
@@ -70,11 +72,12 @@ func wantFullConfig(file, dir string) policies.Config {
 	cfg := policies.DefaultConfig()
 	cfg.File, cfg.StateDir, cfg.Listen = file, filepath.Join(filepath.Dir(dir), "state"), "0.0.0.0:9999"
 	cfg.Bus = policies.BusConfig{URL: "rediss://healer:hunter2@127.0.0.1:6379/3", Prefix: "fleet:monitor",
+		HMACKeyFile: filepath.Join(dir, "keys"), HMACKeys: []policies.Secret{"0123456789abcdef", "fedcba9876543210"}, RequireSignature: true,
 		TLS: &policies.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "client.pem"), KeyFile: filepath.Join(dir, "client.key"), ServerName: "bus.internal"}}
 	cfg.Agent = policies.AgentConfig{Interval: 6 * time.Second, Timeout: 3 * time.Second, Repeat: 2 * time.Minute}
 	cfg.Budget = policies.Budget{ConcurrentActions: 3, FullResyncs: 4, Storm: 31}
 	cfg.Instances = []policies.Instance{{
-		Name: "dcs-prod-01", ManagedBy: policies.ManagedBySentinel, Policy: "prod", Username: "healer", Password: "hunter2",
+		Name: "dcs-prod-01", ManagedBy: policies.ManagedBySentinel, Policy: "prod", Username: "healer", Password: "hunter2", PasswordFile: filepath.Join(dir, "secret"),
 		Live: []policies.Action{policies.ReattachReplica, policies.ReclaimExpired},
 		TLS: &policies.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "client.pem"),
 			KeyFile: filepath.Join(dir, "client.key"), ServerName: "redis.internal"},
@@ -109,7 +112,7 @@ func TestEveryKeyOfTheInterfaceIsRead(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := testKeyPair(t)
 	file := filepath.Join(dir, "fleet.yaml")
-	for name, data := range map[string][]byte{"fleet.yaml": []byte(fullConfig), "secret": []byte("hunter2\n"),
+	for name, data := range map[string][]byte{"fleet.yaml": []byte(fullConfig), "secret": []byte("hunter2\n"), "keys": []byte("0123456789abcdef\nfedcba9876543210\n"),
 		"ca.pem": cert, "client.pem": cert, "client.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
@@ -125,6 +128,12 @@ func TestEveryKeyOfTheInterfaceIsRead(t *testing.T) {
 		t.Fatal("the window has no schedule")
 	}
 	window.Next = nil // functions do not compare
+	for of, tls := range map[string]*policies.TLS{"the bus": cfg.Bus.TLS, "an instance": cfg.Instances[0].TLS} {
+		if tls == nil || tls.Digest == "" {
+			t.Fatalf("the files of %s's TLS have no digest: %+v", of, tls)
+		}
+		tls.Digest = ""
+	}
 	if want := wantFullConfig(file, dir); !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got\n%#v, want\n%#v", cfg, want)
 	}

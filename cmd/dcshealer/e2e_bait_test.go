@@ -38,7 +38,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	m := startServer(t, "--requirepass", baitPassword)
 	r := startReplica(t, m, "--requirepass", baitPassword, "--masterauth", baitPassword)
 	bus := startServer(t, "--requirepass", baitPassword+"-bus")
-	f.bus = bus.url() + `", password_file: bus.pass, hmac_key_file: hmac.keys, prefix: "redis:monitor`
+	f.bus, f.busMore = bus.url(), "password_file: bus.pass\nhmac_key_file: hmac.keys"
 	f.beside("bus.pass", baitPassword+"-bus\n")
 	f.beside("hmac.keys", baitPassword+"-hmac\n")
 	f.beside("one.pass", baitPassword+"\n")

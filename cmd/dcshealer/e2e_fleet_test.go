@@ -16,7 +16,7 @@ type fleet struct {
 	t           *testing.T
 	file, state string
 	bus         string // bus.url; empty: embedded
-	busTLS      string // its tls section; empty: none
+	busMore     string // further keys of it, a line each
 	agent       string // the agent section's values
 	policies    string // a policies section; empty: the defaults
 	instances   []string
@@ -72,8 +72,8 @@ func (f *fleet) write() string {
 	if f.bus != "" {
 		bus = "bus:\n  url: \"" + f.bus + "\"\n"
 	}
-	if f.busTLS != "" {
-		bus += "  " + f.busTLS + "\n"
+	for line := range strings.Lines(f.busMore) {
+		bus += "  " + strings.TrimSpace(line) + "\n"
 	}
 	text := bus + "state_dir: state\nlisten: \"\"\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies
 	if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {

@@ -25,7 +25,7 @@ func TestSignaturesAreRequired(t *testing.T) {
 	f := newFleet(t)
 	bus, in := startServer(t), newPair(t)
 	f.beside("hmac.keys", oldKey+"\n")
-	f.bus = bus.url() + `", hmac_key_file: hmac.keys, require_signature: true, prefix: "redis:monitor`
+	f.bus, f.busMore = bus.url(), "hmac_key_file: hmac.keys\nrequire_signature: true"
 	f.addPair("one", "", in)
 	p := running(t, "-c", f.write())
 	p.prints("[Self-healing service] The critical channel has been subscribed to.")

@@ -42,7 +42,7 @@ func TestMutualTLSFromEndToEnd(t *testing.T) {
 	r := startTLS(t, ours, "--replicaof", fmt.Sprint(m.secure.Host, " ", m.secure.Port))
 	until(t, "the replica is linked over TLS", r.linked)
 	f := newFleet(t)
-	f.policies, f.bus, f.busTLS = eager, "rediss://"+bus.secure.String(), tlsSection(client)
+	f.policies, f.bus, f.busMore = eager, "rediss://"+bus.secure.String(), tlsSection(client)
 	f.add("one", "live: [reattach-replica]\n"+tlsSection(client), m.node("one-m", policies.RoleMaster), r.node("one-r", policies.RoleReplica))
 	p := running(t, "-c", f.write())
 	p.prints(policies.HealerStartLine)
@@ -110,7 +110,7 @@ func TestWrongTLSNamesTheSetting(t *testing.T) {
 func TestConfigCheckHoldsTheKeyOfTheBusAgainstItsCertificate(t *testing.T) {
 	a := redistest.NewAuthority(t)
 	f := newFleet(t)
-	f.bus, f.busTLS = "rediss://10.0.0.1:6379", tlsSection(&policies.TLS{CAFile: a.CA, CertFile: a.Client().CertFile, KeyFile: a.Client().KeyFile})
+	f.bus, f.busMore = "rediss://10.0.0.1:6379", tlsSection(&policies.TLS{CAFile: a.CA, CertFile: a.Client().CertFile, KeyFile: a.Client().KeyFile})
 	f.add("one", "", "      - {name: n, address: 10.0.0.2:6379, role: master}\n")
 	if code, _, stderr := here(t, "config", "check", "-c", f.write()); code != exitFailed || !strings.Contains(stderr, "bus.tls.cert_file") || !strings.Contains(stderr, "private key does not match") {
 		t.Errorf("exit %d, %s, want the setting and what is wrong", code, stderr)
