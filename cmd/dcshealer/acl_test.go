@@ -20,12 +20,17 @@ func rightsFleet(t *testing.T, settings string) (*fleet, pair, *server) {
 	f, in, bus := newFleet(t), newPair(t), startServer(t)
 	f.policies = eager
 	f.bus = "redis://bus-user:" + rightsPassword + "@" + bus.addr()
-	secret := filepath.Join(filepath.Dir(f.file), "pass")
-	if err := os.WriteFile(secret, []byte(rightsPassword+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f.password(rightsPassword)
 	f.addPair("one", "username: healer\npassword_file: pass\n"+settings, in)
 	return f, in, bus
+}
+
+// password writes the file pass beside the config.
+func (f *fleet) password(text string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(f.file), "pass"), []byte(text+"\n"), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // grant has every server make the users that acl prints.

@@ -86,7 +86,7 @@ func checkInstance(ctx context.Context, cfg policies.Config, name string, live [
 		})
 	}
 	wg.Wait()
-	return d.Diagnose()
+	return append(checkCertificate(in.TLS, name, "tls", d.Now), d.Diagnose()...)
 }
 
 // checkBus tries the configured bus, or the embedded one of the process that runs here.
@@ -108,7 +108,7 @@ func (a *app) checkBus(ctx context.Context, cfg policies.Config) []policies.Chec
 	}
 	canary := policies.Alarm{ID: newID(), At: time.Now(), Source: "doctor@" + operator("").Host, Severity: policies.Notice, Status: policies.Firing,
 		Instance: policies.SelfInstance, Metric: policies.MetricCanary, Value: policies.Int(1), Msg: "a canary of dcshealer doctor"}
-	results := b.Checkup(ctx, canary)
+	results := append(checkCertificate(cfg.Bus.TLS, "", "bus.tls", time.Now()), b.Checkup(ctx, canary)...)
 	if err := b.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		results = append(results, one(policies.HealthWarning, "", "close the connection: "+err.Error())...)
 	}
