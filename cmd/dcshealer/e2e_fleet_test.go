@@ -16,7 +16,7 @@ type fleet struct {
 	t           *testing.T
 	file, state string
 	bus         string // bus.url; empty: embedded
-	busMore     string // further keys of it, a line each
+	busMore     string // further lines of the bus section, such as "tls: {ca_file: ca.pem}"
 	agent       string // the agent section's values
 	policies    string // a policies section; empty: the defaults
 	instances   []string
