@@ -192,7 +192,7 @@ func TestDoctorReadsTheDatesOfClientCertificates(t *testing.T) {
 	client := ours.Client() // for an hour
 	s := startTLS(t, ours, "--maxmemory", roomy)
 	f := newFleet(t)
-	f.bus, f.busTLS = "rediss://"+s.secure.String(), tlsSection(client)
+	f.bus, f.busMore = "rediss://"+s.secure.String(), tlsSection(client)
 	f.add("one", tlsSection(client), s.node("one-m", policies.RoleMaster))
 	finds(t, f.examined(exitDone), map[string]string{"warning  tls": "bus.tls.cert_file is good until"})
 	expired := *client
