@@ -46,11 +46,20 @@ func TestAWatchedRepairGoesOnBeingWatchedWhenTheOtherFaultIsGone(t *testing.T) {
 	r.alarm(prod1, replication)
 	r.record(prod1, memory, policies.OutcomeSucceeded)
 	x.follow(m) // a person decided
-	r.waitLine("resolved: replication_status", "gone by itself or by a person")
+	r.waitLine("resolved: replication_status", "somebody made replica-"+prod1+"-1 a replica of ")
 	r.waitLine("resolved: used_memory_mb", "still well 10s after the repair")
 	r.waitState(prod1, policies.StateIdle)
 	if n := r.log.count("round failed"); n > 0 {
 		t.Errorf("%d rounds failed while the repair was watched", n)
+	}
+	for _, in := range r.incidents(2) {
+		want := policies.ResolvedByUs
+		if in.Metric == replication {
+			want = policies.ResolvedByOther
+		}
+		if in.Resolution != want {
+			t.Errorf("%+v: want the resolution %s", in, want)
+		}
 	}
 	r.whole()
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // crew is the Machines at work and the config by which they are. They come and go with the config; what they share stays.
@@ -222,6 +223,8 @@ func (m *Machine) inherit(from *Machine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.life.fsm.SetState(string(from.life.state()))
+	m.firsts, m.sighted = maps.Clone(from.firsts), maps.Clone(from.sighted)
+	m.dues, m.unwritten, m.nudged, m.begun = slices.Clone(from.dues), from.unwritten, from.nudged, from.begun
 	m.alarms, m.claims, m.since, m.early = maps.Clone(from.alarms), maps.Clone(from.claims), from.since, from.early
 	for key, inc := range from.incidents {
 		if m.fresh {
@@ -254,9 +257,9 @@ func inheritSame[V any](to, from map[string]V, same func(node string) bool) {
 
 // leaveIncidents ends the incidents on nodes that are no longer in the config: nobody will see whether they are repaired.
 func (m *Machine) leaveIncidents(ctx context.Context, stays func(node string) bool) {
-	for key, inc := range m.openIncidents() {
+	for _, inc := range m.openIncidents() {
 		if !stays(inc.fault.Node) {
-			m.closeAs(context.WithoutCancel(ctx), key, inc, "no longer watched", "the node was removed from the config")
+			m.closeAs(context.WithoutCancel(ctx), inc, "no longer watched", journal.Closing{Resolution: policies.Abandoned, Text: "the node was removed from the config"})
 		}
 	}
 }

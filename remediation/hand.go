@@ -82,8 +82,13 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 	if err := m.life.to(ctx, eventSuspect); err != nil {
 		return out, err
 	}
+	alone := !journal.HealerRunning(h.config().StateDir)
+	m.takeUp(ctx)
 	l := m.confirm(ctx)
 	out.Findings = l.findings
+	if alone {
+		m.closeGone(ctx, l)
+	}
 	for _, f := range l.faults {
 		if r.Action != "" && !slices.Contains(m.remedies(f), r.Action) {
 			continue
@@ -93,6 +98,9 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 			return out, err
 		}
 		out.Records = append(out.Records, rec)
+		if alone && rec.Outcome == policies.OutcomeSucceeded && rec.Incident != "" {
+			m.endProven(ctx, f.key())
+		}
 		if ctx.Err() != nil {
 			return out, fmt.Errorf("heal %s: stopped by a signal after record %s (%s): dcshealer actions show %s", instance, rec.ID, rec.Outcome, rec.ID)
 		}
@@ -100,30 +108,20 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 	return out, nil
 }
 
-// sinceByJournal is when the running healer first decided on this fault, while it still has it open; zero when it has not,
-// or when none runs: then nobody knows how long the fault has stood.
+// sinceByJournal is when the running healer opened the incident of this fault, while it still has it open; zero when it has not, or when
+// none runs: then nobody knows how long the fault has stood.
 func (m *Machine) sinceByJournal(ctx context.Context, f fault) (since time.Time) {
 	j := m.h.opt.Journal
 	if j == nil || !journal.HealerRunning(m.h.config().StateDir) {
 		return since
 	}
-	all, err := j.Statuses(ctx)
+	open, err := j.Incidents(ctx, journal.IncidentFilter{Instance: m.in.Name, Open: true})
 	if err != nil {
 		return since
 	}
-	var open []string
-	for _, s := range all {
-		if s.Instance == m.in.Name {
-			open = s.Incidents
-		}
-	}
-	records, err := j.List(ctx, journal.Filter{Instance: m.in.Name, Limit: 200})
-	if err != nil {
-		return since
-	}
-	for _, r := range records { // the newest first
-		if slices.Contains(open, r.Incident) && r.Metric == f.Metric && r.Node == f.Node {
-			since = r.At
+	for _, in := range open { // the newest first
+		if keyOf(in) == f.key() {
+			since = in.Opened
 		}
 	}
 	return since
@@ -139,7 +137,7 @@ func (h *Healer) watchOwnClock(ctx context.Context) (stop func()) {
 
 // healOne works one fault by hand, once.
 func (m *Machine) healOne(ctx context.Context, l look, f fault, r ByHand) (policies.Record, error) {
-	inc := m.incidentOf(ctx, f)
+	inc := m.incidentOf(ctx, l, f)
 	if len(m.incidents) > 1 || time.Since(l.at) > policies.MaxEvidenceAge {
 		l = m.confirm(ctx) // an earlier repair took its time: look again
 		i := slices.IndexFunc(l.faults, func(o fault) bool { return o.key() == f.key() })

@@ -123,6 +123,7 @@ func TestAnExaminationChangesNothingAndNamesEachPlan(t *testing.T) {
 	}
 	check()
 	r.only(prod1, 0)
+	r.incidents(0)
 	if _, err := r.h.Examine(context.Background(), "dcs-elsewhere-09"); err == nil {
 		t.Error("an instance that is not in the config was accepted")
 	}

@@ -94,6 +94,7 @@ func (h *Healer) Run(ctx context.Context) error {
 		return fmt.Errorf("healer: %w", err)
 	}
 	h.loadMemory(ctx)
+	h.abandon(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { h.tilt.run(ctx); return nil })
 	g.Go(func() error { h.sweepInterrupted(ctx); return nil })

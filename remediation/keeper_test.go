@@ -71,9 +71,14 @@ func TestAHealerThatCannotWriteItsJournalSaysSoOnEachChannelAndDoesNothing(t *te
 		t.Errorf("logged %d times as an error, want once", n)
 	}
 	x.do("CONFIG", "RESETSTAT")
+	r.incidents(0)
+	writable := time.Now()
 	r.behind(takeWrites)
 	r.h.pulse(t.Context(), time.Now()) // hints by itself: no new alarm comes
-	r.healed(policies.CausePromoted, m, x)
+	rec := r.healed(policies.CausePromoted, m, x)
+	if in := r.incidents(1)[0]; in.ID != rec.Incident || !in.Opened.Before(writable) {
+		t.Errorf("incident %+v: want it opened when it was, before the journal could be written (%s)", in, writable)
+	}
 	r.whole()
 	if len(alarms.all) != 2 {
 		t.Fatalf("raised %+v, want one that fires and one that resolves", alarms.all)

@@ -21,6 +21,7 @@ type look struct {
 	faults   []fault            // critical, of the newer round
 	agreed   map[string]bool    // fault keys on which both rounds agree, cause included
 	memory   map[string]policies.MemoryDiagnosis
+	began    time.Time // before the first probe
 	at       time.Time
 }
 
@@ -131,9 +132,11 @@ func (c slowCommands) add(g policies.Group, p policies.Policy) map[string]polici
 // confirm looks twice. A first look without a critical fault settles it; two that differ are followed by more, up to five.
 func (m *Machine) confirm(ctx context.Context) look {
 	slow := slowCommands{}
+	began := time.Now()
 	first := m.probeAll(ctx)
 	findings, faults := m.judge(first, slow, time.Now())
-	l := look{group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
+	m.sight(faults, began)
+	l := look{began: began, group: first, earlier: first, findings: findings, faults: faults, agreed: map[string]bool{}, at: time.Now()}
 	for looks := 1; looks < 5 || m.h.once() && early(l.faults) && looks < 30; looks++ {
 		if len(l.faults) == 0 && len(l.agreed) == 0 {
 			break
@@ -141,10 +144,12 @@ func (m *Machine) confirm(ctx context.Context) look {
 		if wait(ctx, lookGap) != nil {
 			break
 		}
+		asked := time.Now()
 		next := m.probeAll(ctx)
 		before := l.faults
 		l.earlier, l.group, l.at = l.group, next, time.Now()
 		l.findings, l.faults = m.judge(next, slow, l.at)
+		m.sight(l.faults, asked)
 		l.agreed = map[string]bool{}
 		for _, f := range l.faults {
 			for _, o := range before {

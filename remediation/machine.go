@@ -37,6 +37,7 @@ type Machine struct {
 
 	mu        sync.Mutex                 // guards what follows; the goroutine of the Machine is its only writer, but for alarms
 	alarms    map[policies.Metric]string // newest alarm id by metric
+	firsts    map[string]firstAlarm      // of what may become an incident, by metric and node
 	claims    map[policies.Metric]bool   // what alarms said since the last round
 	incidents map[string]*incident       // open ones, by fault key
 	since     time.Time
@@ -51,19 +52,13 @@ type Machine struct {
 	estimates map[string]keptEstimate  // of expired keys, by master
 	places    map[string]reclaim.Place // where the newest sweep left, by master
 	late      []lateLook               // in the order in which they are due
-}
-
-// incident is one open fault with what was decided about it.
-type incident struct {
-	id        string
-	fault     fault
-	since     time.Time
-	resting   policies.State // held, escalated or cooldown
-	signature string         // what was decided: cause and who denied, or what it waits for
-	planned   bool           // a plan that nothing but the dry run stops is on record
-	record    string         // newest journal record
-	watch     time.Time      // in cooldown: when to look whether it stayed so
-	given     policies.Cause // the cause for which the server does not support the remedy; empty: it was not refused
+	sighted   map[string]time.Time     // when our own probe first saw what it sees now, by fault key
+	dues      []due                    // what the journal has not taken of incidents
+	unwritten bool                     // that it does not take them was logged
+	version   int64                    // of the journal when its open incidents were last read
+	read      bool                     // they were read
+	nudged    int64                    // place in the journal of the newest word of a person that was heard
+	begun     bool                     // by this Machine, or the one before it: nudged is known
 }
 
 // restPace is how often an open incident is looked at again when nothing else asks for it: two full probes of each node.
@@ -78,7 +73,8 @@ const watchFor = 10 * time.Second
 func newMachine(h *Healer, cfg policies.Config, i policies.Instance, probers map[string]Prober) *Machine {
 	m := &Machine{
 		h: h, in: i, pol: cfg.PolicyOf(i), probers: probers, pass: probe.NewPassword(i.Password, i.PasswordFile), log: h.log.With("instance", i.Name), pace: max(time.Second, cfg.Agent.Interval),
-		wake: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{}), alarms: map[policies.Metric]string{}, claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
+		wake: make(chan struct{}, 1), leave: make(chan struct{}), ended: make(chan struct{}), alarms: map[policies.Metric]string{}, firsts: map[string]firstAlarm{}, sighted: map[string]time.Time{},
+		claims: map[policies.Metric]bool{}, incidents: map[string]*incident{},
 		since: time.Now(), rtts: map[string]time.Duration{}, blind: map[string]string{}, estimates: map[string]keptEstimate{}, places: map[string]reclaim.Place{},
 	}
 	m.life = newLifecycle(func(from, to policies.State, e event) {
@@ -117,9 +113,13 @@ func (m *Machine) claim(a policies.Alarm) {
 		return
 	}
 	m.claims[a.Metric] = true
-	if a.ID != "" && confirmable(a.Metric) {
+	if !confirmable(a.Metric) {
+		return
+	}
+	if a.ID != "" {
 		m.alarms[a.Metric] = a.ID
 	}
+	m.keepFirst(a)
 }
 
 // confirmable reports whether our own probes can find a critical fault of the metric.
@@ -143,7 +143,7 @@ func (m *Machine) takeClaims() []policies.Metric {
 // run works until ctx ends or the Machine has been retired and has finished what it was doing.
 func (m *Machine) run(ctx context.Context) error {
 	m.awaitOthers(ctx)
-	m.save()
+	m.begin(ctx)
 	look := time.NewTicker(m.pace)
 	defer look.Stop()
 	settings := time.NewTicker(500 * time.Millisecond)
@@ -171,12 +171,8 @@ func (m *Machine) run(ctx context.Context) error {
 			}
 		case <-settings.C:
 			m.lookAgainLater(ctx)
-			if now := m.controls(ctx); now != controls {
-				controls = now
-				m.save()
-				if m.open() > 0 {
-					err = m.round(ctx)
-				}
+			if m.keep(ctx); m.heard(ctx, &controls) {
+				err = m.round(ctx)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -184,6 +180,19 @@ func (m *Machine) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// heard reports whether what a person did, or a command by hand, asks for a look now.
+func (m *Machine) heard(ctx context.Context, controls *string) bool {
+	look := m.takeUp(ctx) > 0
+	if m.nudge(ctx) {
+		look = true
+	}
+	if now := m.controls(ctx); now != *controls {
+		*controls, look = now, true
+		m.save()
+	}
+	return look && m.open() > 0
 }
 
 // controls is a text that changes when a person changes a runtime setting of this instance.
@@ -245,6 +254,7 @@ func (m *Machine) isOpen(key string) bool {
 // round looks, closes what is gone, and works what is open: one fault after another, so that one that is held or
 // escalated never keeps another waiting.
 func (m *Machine) round(ctx context.Context) error {
+	m.keep(ctx) // an action is never on record before its incident, where that can be helped
 	claims := m.takeClaims()
 	// A repair that goes on being watched from idle is looked at without a change of state.
 	if m.life.state() == policies.StateIdle && (len(claims) > 0 || m.open() == 0) {
@@ -257,6 +267,7 @@ func (m *Machine) round(ctx context.Context) error {
 		return errors.Join(ctx.Err(), m.settle(ctx))
 	}
 	m.closeGone(ctx, l)
+	m.forgetFirsts(l)
 	m.answer(claims, l)
 	m.mu.Lock()
 	m.early = early(l.faults)
@@ -304,50 +315,6 @@ func (m *Machine) answer(claims []policies.Metric, l look) {
 	}
 }
 
-// closeGone ends the incidents whose fault is gone. A node that cannot be read proves nothing.
-func (m *Machine) closeGone(ctx context.Context, l look) {
-	for key, inc := range m.openIncidents() {
-		if slices.ContainsFunc(l.faults, func(f fault) bool { return f.key() == key }) || !m.provenGone(l, inc) {
-			continue
-		}
-		if inc.resting == policies.StateCooldown && time.Now().Before(inc.watch) {
-			continue
-		}
-		m.close(ctx, key, inc)
-	}
-}
-
-func (m *Machine) close(ctx context.Context, key string, inc *incident) {
-	text := "gone by itself or by a person"
-	if inc.resting == policies.StateCooldown {
-		text = fmt.Sprintf("still well %s after the repair", watchFor)
-	}
-	m.closeAs(ctx, key, inc, "resolved", text)
-}
-
-// closeAs ends an incident: what came of it, and how.
-func (m *Machine) closeAs(ctx context.Context, key string, inc *incident, what, text string) {
-	m.note(ctx, inc, text, nil)
-	m.h.say(m.in.Name, "%s: %s on %s (%s): %s", what, inc.fault.Metric, inc.fault.Node, inc.fault.Cause, text)
-	m.mu.Lock()
-	delete(m.incidents, key)
-	m.mu.Unlock()
-	m.save()
-}
-
-// provenGone reports whether the node of the incident, and of a replica its master, answered: silence is not health.
-func (m *Machine) provenGone(l look, inc *incident) bool {
-	s, ok := l.group.Of(inc.fault.Node)
-	if !ok || s.Reach != policies.ReachUp {
-		return false
-	}
-	if inc.fault.Metric != policies.MetricReplication {
-		return true
-	}
-	master, _ := l.group.Of(m.in.Master().Name)
-	return master.Reach.Answers()
-}
-
 // openIncidents is a copy of the open incidents.
 func (m *Machine) openIncidents() map[string]*incident {
 	m.mu.Lock()
@@ -357,7 +324,7 @@ func (m *Machine) openIncidents() map[string]*incident {
 
 // work decides about one confirmed fault, and acts when every guard allows; acted reports that it did.
 func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err error) {
-	inc := m.incidentOf(ctx, f)
+	inc := m.incidentOf(ctx, l, f)
 	if inc.given != "" && inc.given == f.Cause {
 		return false, nil // the server does not support the remedy: only another cause changes that
 	}
@@ -403,13 +370,17 @@ func (m *Machine) lookAgain(ctx context.Context, inc *incident) (look, fault, bo
 // transient guards come and go with the load of the moment: beside another denial they make no new decision.
 var transient = []policies.Guard{policies.GuardLatency, policies.GuardConfirmed, policies.GuardTilt}
 
-// signature is what a decision rests on: while it stays the same, nothing new is said, written or done.
+// signature is what a decision rests on: while it stays the same, nothing new is said, written or done. Of no plan it is the cause alone.
 func signature(f fault, p *policies.Plan) string {
 	if p == nil {
 		return string(cmpCause(f))
 	}
+	return signatureOf(f.Cause, p.Action, p.Mode, p.DeniedBy)
+}
+
+func signatureOf(cause policies.Cause, action policies.Action, mode policies.Mode, by []policies.Guard) string {
 	var denied, passing []string
-	for _, g := range p.DeniedBy {
+	for _, g := range by {
 		if slices.Contains(transient, g) {
 			passing = append(passing, string(g))
 		} else {
@@ -421,29 +392,10 @@ func signature(f fault, p *policies.Plan) string {
 	}
 	slices.Sort(denied)
 	step := ""
-	if slices.Contains(policies.LadderSteps[:], p.Action) {
-		step = string(p.Action) + ":"
+	if slices.Contains(policies.LadderSteps[:], action) {
+		step = string(action) + ":"
 	}
-	return string(f.Cause) + ":" + step + string(p.Mode) + ":" + strings.Join(denied, ",")
-}
-
-// incidentOf finds the open incident of a fault, or opens one. A fault that is back after its repair is a new incident.
-func (m *Machine) incidentOf(ctx context.Context, f fault) *incident {
-	m.mu.Lock()
-	inc := m.incidents[f.key()]
-	m.mu.Unlock()
-	if inc != nil && inc.resting == policies.StateCooldown {
-		m.note(ctx, inc, "the fault came back: "+f.Msg, nil)
-		inc = nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if inc == nil {
-		inc = &incident{id: m.h.opt.NewID(), since: time.Now(), resting: policies.StateHeld}
-		m.incidents[f.key()] = inc
-	}
-	inc.fault = f
-	return inc
+	return string(cause) + ":" + step + string(mode) + ":" + strings.Join(denied, ",")
 }
 
 // toPlanning takes the path to planning from wherever the Machine rests.

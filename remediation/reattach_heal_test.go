@@ -76,6 +76,11 @@ func TestAPromotedReplicaWithoutWritesIsPutBackAndWatched(t *testing.T) {
 	}
 	r.only(prod1, 1)
 	x.wantWrites(map[string]int{"replicaof": 1})
+	in := r.incidents(1)[0]
+	if in.ID != rec.Incident || in.Alarm != a.ID || in.Cause != policies.CausePromoted || in.Trigger != policies.TriggerAlarm || in.Resolution != policies.ResolvedByUs ||
+		in.Alarmed.IsZero() || in.Seen.Before(in.Alarmed) || in.Opened.Before(in.Seen) || in.Closed.Sub(rec.Finished) < watchFor-time.Second {
+		t.Errorf("incident %+v of %+v: want it from the alarm to the proof that the repair stayed", in, rec)
+	}
 	r.whole()
 }
 

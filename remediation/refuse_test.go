@@ -258,6 +258,17 @@ func TestACommandForbiddenByACLIsUnsupportedAndTriedOnce(t *testing.T) {
 		t.Errorf("it was %s and is %s", before, now)
 	}
 	r.only(prod1, 1)
+	for _, s := range []*server{m, x} {
+		s.do("ACL", "SETUSER", "healer", "+replicaof")
+	}
+	rounds(t, x, 1)
+	if n := x.calls()["replicaof"]; n != 1 {
+		t.Errorf("given up, and tried %d times all the same", n)
+	}
+	if _, err := r.j.Acknowledge(context.Background(), r.incidents(1)[0].ID, policies.Ack{By: "ann", Note: "the right is granted"}); err != nil {
+		t.Fatal(err)
+	}
+	r.record(prod1, replication, policies.OutcomeSucceeded)
 	b := r.h.breakers
 	if data, err := b.store.GetData("gobreaker:state:" + breakerName(prod1, policies.ReattachReplica)); err != nil || !strings.Contains(string(data), `"TotalFailures":0`) {
 		t.Errorf("breaker %s (%v), want no failure counted", data, err)

@@ -16,6 +16,7 @@ import (
 var (
 	ErrUnknownIncident = errors.New("no such incident")
 	ErrClosed          = errors.New("the incident is already closed")
+	ErrTaken           = errors.New("the id is taken")
 )
 
 // incidentEvent is the body of an incident entry.
@@ -86,7 +87,7 @@ func scanIncident(rows *sql.Rows) (w incidentRow, err error) {
 	return w, nil
 }
 
-// OpenIncident writes down that an incident began. It needs an id that no incident has, an instance and a time.
+// OpenIncident writes down that an incident began. It needs an id that no incident has (ErrTaken), an instance and a time.
 func (j *Journal) OpenIncident(ctx context.Context, in policies.Incident) error {
 	doing := fmt.Sprintf("open the incident %s of %s", in.ID, in.Instance)
 	if in.ID == "" || in.Instance == "" || in.Opened.IsZero() {
@@ -96,7 +97,7 @@ func (j *Journal) OpenIncident(ctx context.Context, in policies.Incident) error 
 	return j.commit(ctx, j.write, doing, func(tx *sql.Tx) error {
 		switch _, err := incidentOf(ctx, tx, in.ID); {
 		case err == nil:
-			return fmt.Errorf("the id %s is taken", in.ID)
+			return ErrTaken
 		case !errors.Is(err, ErrUnknownIncident):
 			return err
 		}
