@@ -112,7 +112,9 @@ func (m *Machine) takeUp(ctx context.Context) (n int) {
 			m.alarms[in.Metric] = in.Alarm
 		}
 		m.mu.Unlock()
-		m.h.say(m.in.Name, "taken up: incident %s, %s on %s (%s), open since %s", in.ID, in.Metric, in.Node, in.Cause, in.Opened.UTC().Format(time.RFC3339))
+		if m.h.opt.Trigger == policies.TriggerAlarm { // a command by hand tells of what it does
+			m.h.say(m.in.Name, "taken up: incident %s, %s on %s (%s), open since %s", in.ID, in.Metric, in.Node, in.Cause, in.Opened.UTC().Format(time.RFC3339))
+		}
 		n++
 	}
 	return n
