@@ -106,3 +106,65 @@ func (b *breakers) breaker(name string) (*gobreaker.DistributedCircuitBreaker[st
 	}
 	return cb, err
 }
+
+// ResetBreaker closes the breaker of r's instance and action, or with an empty instance that of the fleet, whatever its state, by a
+// person's word. It returns r with the state that it was in.
+func ResetBreaker(ctx context.Context, j *journal.Journal, r journal.BreakerReset, now time.Time) (journal.BreakerReset, error) {
+	name := fleetBreakerName(r.Action)
+	if r.Instance != "" {
+		name = breakerName(r.Instance, r.Action)
+	}
+	var err error
+	if r.Was, err = newBreakers(j).state(name, now); err != nil {
+		r.Was = "unreadable" // which is what a person resets, too
+	}
+	return r, j.ResetBreaker(ctx, name, r, now)
+}
+
+// BreakerState is a breaker that is not closed.
+type BreakerState struct {
+	Instance string // empty: the fleet's
+	Action   policies.Action
+	State    string    // open or half-open
+	Since    time.Time // zero: not known
+	Until    time.Time // when one trial is let through
+}
+
+// OpenBreakers lists those that are not closed, the fleet's first. Its error joins those that cannot be read.
+func OpenBreakers(j *journal.Journal, instances []policies.Instance, now time.Time) (out []BreakerState, err error) {
+	b := newBreakers(j)
+	for _, in := range append([]policies.Instance{{}}, instances...) {
+		for _, a := range policies.Actions {
+			name := fleetBreakerName(a)
+			if in.Name != "" {
+				name = breakerName(in.Name, a)
+			}
+			state, failed := b.state(name, now)
+			err = errors.Join(err, failed)
+			if failed != nil || state == gobreaker.StateClosed.String() {
+				continue
+			}
+			s := BreakerState{Instance: in.Name, Action: a, State: state}
+			if until := b.expiry(name); !until.IsZero() {
+				s.Since, s.Until = until.Add(-breakerRest), until
+			}
+			out = append(out, s)
+		}
+	}
+	return out, err
+}
+
+// expiry is when an open breaker lets a trial through; zero: it is not known.
+func (b *breakers) expiry(name string) time.Time {
+	var s gobreaker.SharedState
+	data, err := b.store.GetData("gobreaker:state:" + name)
+	if err != nil || json.Unmarshal(data, &s) != nil || s.State != gobreaker.StateOpen {
+		return time.Time{}
+	}
+	return s.Expiry
+}
+
+// BreakerRule says in words when a breaker opens, and what it lets through then.
+func BreakerRule() string {
+	return fmt.Sprintf("%d actions in a row failed or did not help; one trial is let through %d min after it opened", breakerTrips, int(breakerRest.Minutes()))
+}

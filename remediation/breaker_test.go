@@ -159,3 +159,29 @@ func TestAnInstanceNamedFleetHasABreakerOfItsOwn(t *testing.T) {
 		t.Error("the breaker of the instance fleet and the one of the whole fleet have one name: each outcome counts twice, and it stops everybody")
 	}
 }
+
+func TestAPersonResetsABreaker(t *testing.T) {
+	t.Parallel()
+	j := openJournal(t, t.TempDir())
+	b := newBreakers(j)
+	in := []policies.Instance{{Name: prod1}, {Name: prod2}}
+	count(t, b, prod1, policies.ReattachReplica, policies.OutcomeFailed, policies.OutcomeIneffective)
+	if open, err := OpenBreakers(j, in, time.Now()); err != nil || len(open) != 0 {
+		t.Errorf("open after two failures: %+v, %v", open, err)
+	}
+	count(t, b, prod1, policies.ReattachReplica, policies.OutcomeFailed)
+	open, err := OpenBreakers(j, in, time.Now())
+	if err != nil || len(open) != 2 || open[0].Instance != "" || open[1].Instance != prod1 || open[1].State != "open" || open[1].Until.Sub(open[1].Since) != breakerRest {
+		t.Errorf("open %+v, %v; want the fleet's and that of %s", open, err, prod1)
+	}
+	for _, of := range []string{prod1, ""} {
+		r, err := ResetBreaker(t.Context(), j, journal.BreakerReset{Instance: of, Action: policies.ReattachReplica, Reason: "mended", By: "ann"}, time.Now())
+		if err != nil || r.Was != "open" {
+			t.Errorf("reset of %q: %+v, %v", of, r, err)
+		}
+	}
+	count(t, b, prod1, policies.ReattachReplica, policies.OutcomeFailed, policies.OutcomeFailed)
+	if open, err := OpenBreakers(j, in, time.Now()); err != nil || len(open) != 0 {
+		t.Errorf("open after a reset and two failures: %+v, %v; want the count begun anew", open, err)
+	}
+}

@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +28,10 @@ func (a *app) newLiveCommand() *cobra.Command {
 }
 
 // liveFlags are what enable and disable take.
-type liveFlags struct{ action, period, reason, by string }
+type liveFlags struct {
+	action string
+	wordFlags
+}
 
 func (a *app) newLiveSetCommand(enable bool) *cobra.Command {
 	var f liveFlags
@@ -48,35 +47,23 @@ func (a *app) newLiveSetCommand(enable bool) *cobra.Command {
 		cmd.Example = `  dcshealer live disable dcs-prod-01 --action reattach-replica --reason "change freeze" --for 3d`
 	}
 	cmd.Flags().StringVar(&f.action, "action", "", "the action: "+oneOf(policies.Actions[:])+" (required)")
-	cmd.Flags().StringVar(&f.period, "for", "", "how long, such as 2h or 3d; absent: until changed")
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why; it goes into the journal (required)")
-	cmd.Flags().StringVar(&f.by, "by", "", "who decides it; absent: the user of the operating system")
+	f.add(cmd)
+	f.addPeriod(cmd)
 	return cmd
 }
 
 // grant checks what was asked for against the config.
 func (f liveFlags) grant(cfg policies.Config, instance string, enable bool, now time.Time) (policies.LiveGrant, error) {
-	g := policies.LiveGrant{Instance: instance, Action: policies.Action(f.action), Enabled: enable, Reason: strings.TrimSpace(f.reason), By: strings.TrimSpace(f.by), At: now}
+	g := policies.LiveGrant{Instance: instance, Action: policies.Action(f.action), Enabled: enable, At: now}
 	if _, ok := cfg.Instance(instance); !ok {
 		return g, fmt.Errorf("live: no instance %q in %s: it has %s", instance, cfg.File, cfg.InstanceNames())
 	}
 	if !slices.Contains(policies.Actions[:], g.Action) {
 		return g, fmt.Errorf("live: --action %q: want %s", f.action, oneOf(policies.Actions[:]))
 	}
-	if g.Reason == "" {
-		return g, errors.New("live: --reason is required: it goes into the journal")
-	}
-	if g.By == "" {
-		g.By = sessionUser()
-	}
-	if f.period != "" {
-		d, err := parseDuration(f.period)
-		if err != nil || d <= 0 {
-			return g, fmt.Errorf("live: --for %q: want a duration such as 30m, 2h or 3d", f.period)
-		}
-		g.Until = now.Add(d)
-	}
-	return g, nil
+	w, err := f.word("live", now)
+	g.Reason, g.By, g.Until = w.reason, w.by, w.until
+	return g, err
 }
 
 func (a *app) setLive(ctx context.Context, instance string, f liveFlags, enable bool) error {
@@ -89,11 +76,7 @@ func (a *app) setLive(ctx context.Context, instance string, f liveFlags, enable 
 	if err != nil {
 		return err
 	}
-	j, err := journal.Open(ctx, cfg.StateDir, operator(g.By))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(j.SetLive(ctx, g), j.Close()); err != nil {
+	if err := write(ctx, cfg, g.By, func(j *journal.Journal) error { return j.SetLive(ctx, g) }); err != nil {
 		return err
 	}
 	in, _ := cfg.Instance(instance)
@@ -120,14 +103,6 @@ func (r liveRow) sentence(in policies.Instance) string {
 	}
 	return fmt.Sprintf("%s on %s %s %s (by %s: %s). Change it with: dcshealer live %s %s --action %s --reason WHY",
 		r.Action, r.Instance, may, until, r.By, r.Reason, back, r.Instance, r.Action)
-}
-
-// sessionUser is the name of the user who runs this, for the audit.
-func sessionUser() string {
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "uid " + strconv.Itoa(os.Getuid())
 }
 
 func (a *app) newLiveListCommand() *cobra.Command {

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcshealer/policies"
+	"dcshealer/remediation/journal"
+)
+
+func (a *app) newPauseCommand() *cobra.Command {
+	var f wordFlags
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "pause [INSTANCE]",
+		Short: "Stop all actions on an instance, or everywhere, for a time or until resume",
+		Long: `pause stops all actions on an instance, or with --all everywhere, also those given by hand. An action that is under way sends no further
+command. Watching, alarms and plans go on. The running healer says before a pause ends, and when it has.`,
+		Example: `  dcshealer pause dcs-prod-01 --for 1h --reason "change of hardware"
+  dcshealer pause --all --reason "stop everything" --by ann`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			instance, err := scopeOf("pause", args, all)
+			if err != nil {
+				return err
+			}
+			return a.pause(cmd.Context(), instance, f)
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "every instance: the kill switch")
+	f.add(cmd)
+	f.addPeriod(cmd)
+	return cmd
+}
+
+// pauseRow is a pause, as pause prints it.
+type pauseRow struct {
+	Instance string     `json:"instance"` // empty: all
+	Until    *time.Time `json:"until"`    // null: until resumed
+	By       string     `json:"by"`
+	Reason   string     `json:"reason"`
+	At       time.Time  `json:"at"`
+	UnderWay []string   `json:"under_way"` // records of the actions that it stops on their way
+}
+
+func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	now := moment()
+	w, err := f.word("pause", now)
+	if err != nil {
+		return err
+	}
+	if err := known(cfg, "pause", instance); err != nil {
+		return err
+	}
+	p := journal.Pause{Instance: instance, Until: w.until, Reason: w.reason, By: w.by, At: now}
+	var running []policies.Record
+	err = write(ctx, cfg, w.by, func(j *journal.Journal) error {
+		if err := j.SetPause(ctx, p); err != nil {
+			return err
+		}
+		running, err = j.RunningLive(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	running = slices.DeleteFunc(running, func(r policies.Record) bool { return instance != "" && r.Instance != instance })
+	return a.printPause(p, running)
+}
+
+func (a *app) printPause(p journal.Pause, running []policies.Record) error {
+	if a.json() {
+		row := pauseRow{Instance: p.Instance, Until: orNil(p.Until), By: p.By, Reason: p.Reason, At: p.At, UnderWay: []string{}}
+		for _, r := range running {
+			row.UnderWay = append(row.UnderWay, r.ID)
+		}
+		return a.printJSON(row)
+	}
+	until, scope := " until resumed", "--all"
+	if !p.Until.IsZero() {
+		until = untilText(p.Until)
+	}
+	if p.Instance != "" {
+		scope = p.Instance
+	}
+	fmt.Fprintln(a.stdout, printable(fmt.Sprintf("No action runs on %s%s (by %s: %s). Lift it with: dcshealer resume %s --reason WHY", onWhat(p.Instance), until, p.By, p.Reason, scope)))
+	for _, r := range running {
+		fmt.Fprintln(a.stdout, printable(fmt.Sprintf("Under way, and stopped before its next command: %s on %s of %s (record %s)", r.Action, r.Node, r.Instance, r.ID)))
+	}
+	return nil
+}
