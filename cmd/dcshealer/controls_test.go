@@ -123,7 +123,7 @@ func TestAckAndBreakerReset(t *testing.T) {
 // trip opens the breakers of an instance and of the fleet, as three failures do.
 func (d stateDir) trip(t *testing.T, instance string) {
 	t.Helper()
-	data, err := json.Marshal(gobreaker.SharedState{State: gobreaker.StateOpen, Expiry: time.Now().Add(5 * time.Minute), Buckets: []gobreaker.Counts{}})
+	data, err := json.Marshal(gobreaker.SharedState{State: gobreaker.StateOpen, Expiry: time.Now().Add(5 * time.Minute), Buckets: make([]gobreaker.Counts, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}

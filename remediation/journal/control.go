@@ -189,7 +189,8 @@ func (j *Journal) ResetBreaker(ctx context.Context, name string, r BreakerReset,
 			// One that cannot be read is what a person resets, too.
 			_ = json.Unmarshal(data, &s)
 			// The next generation: an outcome that was counted towards the old one is not counted towards this.
-			data, err = json.Marshal(gobreaker.SharedState{State: gobreaker.StateClosed, Generation: s.Generation + 1, Buckets: []gobreaker.Counts{}})
+			// Without a bucket the library panics at the next outcome (v2.4).
+			data, err = json.Marshal(gobreaker.SharedState{State: gobreaker.StateClosed, Generation: s.Generation + 1, Buckets: make([]gobreaker.Counts, max(1, len(s.Buckets)))})
 			if err == nil {
 				_, err = tx.ExecContext(ctx, "UPDATE breakers SET data = ? WHERE name = ?", data, key)
 			}
