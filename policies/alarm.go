@@ -63,8 +63,12 @@ const (
 	MetricFragmentation Metric = "mem_fragmentation_ratio"
 	MetricInstanceUp    Metric = "instance_up"    // per node: 1 up, 0 not
 	MetricJournal       Metric = "journal_status" // of a healer itself: "down" while its journal cannot be written and it does nothing
+	MetricPause         Metric = "pause"          // of a healer: a notice that a pause is about to end, resolved when it has
 	MetricCanary        Metric = "canary"         // on <prefix>:canary only
 )
+
+// MetricLive is that of a healer's notice that a live setting of an action is about to end, resolved when it has.
+func MetricLive(a Action) Metric { return Metric("live_" + string(a)) }
 
 // SelfInstance is the instance of an alarm about a healer itself.
 const SelfInstance = "dcshealer"

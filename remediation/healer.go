@@ -99,6 +99,7 @@ func (h *Healer) Run(ctx context.Context) error {
 	g.Go(func() error { h.tilt.run(ctx); return nil })
 	g.Go(func() error { h.sweepInterrupted(ctx); return nil })
 	g.Go(func() error { h.keepJournal(ctx, pulseEvery); return nil })
+	g.Go(func() error { h.watchEndings(ctx); return nil })
 	h.runCrew(ctx, g.Go)
 	return g.Wait()
 }

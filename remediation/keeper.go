@@ -89,6 +89,11 @@ func (h *Healer) raise(status policies.Status, now time.Time, msg string) {
 	}
 	k.raised = a
 	k.mu.Unlock()
+	h.publish(a)
+}
+
+// publish hands over an alarm of the healer's own.
+func (h *Healer) publish(a policies.Alarm) {
 	if h.opt.NewID != nil {
 		a.ID = h.opt.NewID()
 	}
