@@ -211,6 +211,10 @@ func TestAPauseStopsASweepUnderWay(t *testing.T) {
 	if data, _ := r.h.breakers.store.GetData("gobreaker:state:" + breakerName(prod1, policies.ReclaimExpired)); strings.Contains(string(data), `"TotalFailures":1`) {
 		t.Errorf("breaker %s, want no failure counted", data)
 	}
+	if lifted, err := r.j.ClearPause(context.Background(), prod1, "tester", "looked at", time.Now()); err != nil || !lifted {
+		t.Fatalf("lifted %v, %v", lifted, err)
+	}
+	eventually(t, "the sweep goes on", func() bool { return s.calls()["scan"] > n })
 	r.whole()
 }
 
