@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 )
@@ -24,13 +27,59 @@ func TestCommandLine(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
-			if strings.Contains(filepath.Base(e.WorkDir), "script-bus") {
+			switch strings.TrimPrefix(filepath.Base(e.WorkDir), "script-") {
+			case "bus":
 				e.Setenv("BUS", startServer(t).url())
+			case "live":
+				f, in := newFleet(t), newPair(t)
+				f.policies = eager
+				f.addPair("one", "", in)
+				e.Setenv("FLEET", f.write())
+				e.Setenv("MASTER_HOST", in.m.Addr.Host)
+				e.Setenv("MASTER_PORT", strconv.Itoa(in.m.Addr.Port))
+				e.Setenv("REPLICA", in.r.addr())
+			case "pause":
+				f, m := newFleet(t), startServer(t)
+				f.policies = slowSweep
+				m.expire(100_000)
+				e.Setenv("FLEET", f.add("one", liveBoth, master("m", m)).write())
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": awaitText, "help-everywhere": helpEverywhere},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": awaitText, "until": untilSays, "redis": redisCommand, "help-everywhere": helpEverywhere},
 	})
+}
+
+// untilSays runs a program again and again until its stdout holds a text: until TEXT PROGRAM ARGS...
+func untilSays(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until TEXT PROGRAM ARGS...")
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q does not say %q within %s: %v\n%s", args[1:], args[0], patience, err, ts.ReadFile("stdout"))
+		}
+	}
+}
+
+// redisCommand sends one command as a person would: redis ADDRESS COMMAND ARGS...
+func redisCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: redis ADDRESS COMMAND ARGS...")
+	}
+	c := redis.NewClient(&redis.Options{Addr: args[0]})
+	defer c.Close()
+	command := make([]any, len(args)-1)
+	for i, a := range args[1:] {
+		command[i] = a
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ts.Check(c.Do(ctx, command...).Err())
 }
 
 // awaitText waits until a file holds a text: await FILE TEXT.
