@@ -202,6 +202,15 @@ func (m *Machine) sight(faults []fault, at time.Time) {
 	m.sighted = seen
 }
 
+// stands is since when the fault is known to have been there without a break. While nobody looked, that of an incident taken up may have been
+// repaired and have come back: who else repairs this instance then begins anew, and so does the grace for that.
+func (m *Machine) stands(inc *incident) time.Time {
+	if seen := m.sighted[inc.fault.key()]; seen.After(inc.since) {
+		return seen
+	}
+	return inc.since
+}
+
 // firstAlarm is the alarm that began what may become an incident.
 type firstAlarm struct {
 	id string

@@ -1,6 +1,7 @@
 package remediation
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -206,5 +207,30 @@ func TestHealByHandAloneOpensAndEndsItsIncident(t *testing.T) {
 	if healed.Incident != in.ID || in.Open() || in.Resolution != policies.ResolvedByUs {
 		t.Errorf("after the repair: %+v of %+v", in, healed)
 	}
+	r.whole()
+}
+
+// An incident of two hours ago says nothing about how long the fault stands that is seen after a restart: somebody else may be at work on it.
+func TestTheGraceForOthersBeginsAnewAfterARestart(t *testing.T) {
+	t.Parallel()
+	m, x := pair(t)
+	x.promote()
+	c, dir := fleet(instance(prod1, reattachLive, m, x)), t.TempDir()
+	adjust(&c, func(p *policies.Policy) { p.Reattach.Grace = time.Hour })
+	r := newRig(t, c, dir)
+	old := policies.Incident{ID: "old", Instance: prod1, Node: c.Instances[0].Nodes[1].Name, Metric: replication, Cause: policies.CausePromoted, Opened: time.Now().Add(-2 * time.Hour)}
+	if err := r.j.OpenIncident(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	check := untouched(t, m, x)
+	r.start()
+	r.waitLine("taken up: incident old")
+	rec := r.record(prod1, replication, policies.OutcomeDenied)
+	if rec.Incident != old.ID || !slices.Equal(steady(rec.DeniedBy), []policies.Guard{policies.GuardManagedElsewhere}) {
+		t.Errorf("record %+v, want it held by the grace", rec)
+	}
+	rounds(t, x, 2)
+	r.sent(prod1, 0)
+	check()
 	r.whole()
 }

@@ -329,7 +329,7 @@ func (m *Machine) work(ctx context.Context, l look, f fault) (acted bool, err er
 		return false, nil // the server does not support the remedy: only another cause changes that
 	}
 	for range 3 { // an action whose effect did not show is planned again; the guards decide how often
-		req := request{fault: f, since: inc.since}
+		req := request{fault: f, since: m.stands(inc)}
 		p := choose(m.plans(ctx, l, req, ""))
 		if ctx.Err() != nil {
 			return acted, ctx.Err()
