@@ -38,7 +38,7 @@ func chaosMasterOlder(t *testing.T, f *chaosFleet) {
 		t.Errorf("the last copy of the data was %+v and is %+v", data, now)
 	}
 	f.restoreFrom(t, chaosReplica)
-	f.backByItself(t, r)
+	f.backWithoutUs(t, r)
 }
 
 // A master that was flushed goes on with the same history: only the keys tell that the replica holds the last copy.
@@ -61,7 +61,7 @@ func chaosMasterFlushed(t *testing.T, f *chaosFleet) {
 		t.Errorf("the last copy of the data was %+v and is %+v", data, now)
 	}
 	f.restoreFrom(t, chaosReplica)
-	f.backByItself(t, r)
+	f.backWithoutUs(t, r)
 }
 
 // chaosKnown is how many readings of a replica let the operator tell later whether it took a write: it believes a count of changes when the
@@ -146,7 +146,7 @@ func chaosExpiredAndWritten(t *testing.T, f *chaosFleet) {
 	}
 	f.follow(t, chaosReplica, chaosMaster)
 	f.nodes[chaosMaster].do(t, "DEBUG", "SET-ACTIVE-EXPIRE", "1")
-	f.backByItself(t, r)
+	f.backByPerson(t, r)
 }
 
 // What a writable replica took shows in no offset. A person carries it over before giving it up.
@@ -170,7 +170,7 @@ func chaosWritablePromoted(t *testing.T, f *chaosFleet) {
 	}
 	f.putRight(t, chaosReplica)
 	if !f.live {
-		f.backByItself(t, r)
+		f.backByPerson(t, r)
 	}
 }
 

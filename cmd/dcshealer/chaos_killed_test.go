@@ -44,10 +44,37 @@ func (f *chaosFleet) killedDry(t *testing.T, node string) {
 	first := f.op.awaitRecord(t, "the plan", isPlan)
 	f.op.kill(t)
 	f.op.startAgain(t)
-	f.op.awaitRecord(t, "the plan after the restart", func(r policies.Record) bool { return isPlan(r) && r.ID != first.ID })
+	f.op.awaitLine(t, "taken up: incident "+first.Incident) // what was decided is not decided again
 	f.op.awaitState(t, policies.StateHeld)
+	settings := f.configCalls(t, node)
+	chaosAwait(t, "two more rounds of the operator", func(context.Context) error {
+		if now := f.configCalls(t, node); now < settings+2*22 { // eleven settings a look, two looks a round
+			return fmt.Errorf("it has asked for %d settings", now-settings)
+		}
+		return nil
+	})
+	if list, err := f.op.records(t.Context()); err != nil || len(list) != 1 || list[0].ID != first.ID {
+		t.Errorf("after the restart: %v, %s; want the one plan %s", err, chaosSummary(list), first.ID)
+	}
 	f.unchanged(t, before)
 	f.noneRunning(t)
+}
+
+// configCalls is how often a node was asked for a setting, which the agent and the test do not do.
+func (f *chaosFleet) configCalls(t *testing.T, node string) (n int64) {
+	t.Helper()
+	for line := range strings.Lines(f.nodes[node].do(t, "INFO", "commandstats").(string)) {
+		// cmdstat_config on 6.0, cmdstat_config|get later
+		if name, rest, _ := strings.Cut(line, ":calls="); name == "cmdstat_config" || name == "cmdstat_config|get" {
+			calls, _, _ := strings.Cut(rest, ",")
+			c, err := strconv.ParseInt(calls, 10, 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			n += c
+		}
+	}
+	return n
 }
 
 // noneRunning fails when a record was left open.

@@ -111,23 +111,45 @@ func chaosReplicaCutOff(t *testing.T, f *chaosFleet) {
 	f.backByItself(t, r)
 }
 
-// backByItself waits until the fleet is well without the operator, and until its record says so.
+// backByItself waits until the fleet is well without the operator, and until its incident says so.
 func (f *chaosFleet) backByItself(t *testing.T, refusal policies.Record) {
+	t.Helper()
+	in := f.ended(t, refusal)
+	if !strings.Contains(in.Text, "by itself") && !strings.Contains(in.Text, "was restarted") {
+		t.Errorf("incident %s ended as %s, %q: want that nobody changed what the node follows", in.ID, in.Resolution, in.Text)
+	}
+}
+
+// backByPerson waits until the fleet is well after a person has changed what the replica follows, and until its incident says so.
+func (f *chaosFleet) backByPerson(t *testing.T, refusal policies.Record) {
+	t.Helper()
+	if in := f.ended(t, refusal); in.Resolution != policies.ResolvedByOther || !strings.Contains(in.Text, "somebody made "+in.Node) {
+		t.Errorf("incident %s ended as %s, %q: want that somebody changed what %s follows", in.ID, in.Resolution, in.Text, in.Node)
+	}
+}
+
+// backWithoutUs waits until the fleet is well after a person has moved all of it, and until its incident says that it was not us.
+func (f *chaosFleet) backWithoutUs(t *testing.T, refusal policies.Record) {
+	t.Helper()
+	if in := f.ended(t, refusal); in.Resolution == policies.ResolvedByUs || in.Resolution == policies.Abandoned {
+		t.Errorf("incident %s ended as %s, %q: want that we did nothing for it", in.ID, in.Resolution, in.Text)
+	}
+}
+
+// ended waits until the fleet is well, and returns the incident of a refusal, which is closed then.
+func (f *chaosFleet) ended(t *testing.T, refusal policies.Record) (in policies.Incident) {
 	t.Helper()
 	f.awaitInStep(t)
 	f.op.awaitState(t, policies.StateIdle)
-	list, err := f.op.records(t.Context())
-	if err != nil {
+	var list []policies.Incident
+	if err := f.op.read(t.Context(), &list, exitDone, "incidents", "list"); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range list { // a later refusal of the same incident may carry the note
-		for _, note := range r.Notes {
-			if r.Incident == refusal.Incident && (strings.Contains(note.Text, "by itself") || strings.Contains(note.Text, "was restarted")) {
-				return
-			}
-		}
+	i := slices.IndexFunc(list, func(in policies.Incident) bool { return in.ID == refusal.Incident })
+	if i < 0 || list[i].Open() {
+		t.Fatalf("incidents %+v, want %s among them, closed", list, refusal.Incident)
 	}
-	t.Errorf("no record of incident %s notes its end: %s", refusal.Incident, chaosSummary(list))
+	return list[i]
 }
 
 // One node that hangs does not keep the faults of another waiting.

@@ -45,7 +45,7 @@ func chaosTwoMasters(t *testing.T, f *chaosFleet) {
 	f.refused(t, chaosOther, policies.CauseTwoMasters)
 	f.follow(t, chaosReplica, chaosMaster)
 	f.follow(t, chaosOther, chaosMaster)
-	f.backByItself(t, r)
+	f.backByPerson(t, r)
 }
 
 // The old master is not a replica yet and nobody has written: the replica that follows the new one tells that it is meant. On Redis 6.0 it
@@ -60,7 +60,7 @@ func chaosHalfSwitched(t *testing.T, f *chaosFleet) {
 	f.sameData(t, before)
 	f.follow(t, chaosReplica, chaosMaster)
 	f.follow(t, chaosOther, chaosMaster)
-	f.backByItself(t, r)
+	f.backByPerson(t, r)
 }
 
 // What a person switched over is never switched back. The config that names the new master ends the warning.
@@ -137,7 +137,7 @@ func chaosMiddleWritten(t *testing.T, f *chaosFleet) {
 		}
 	}
 	f.follow(t, chaosReplica, chaosMaster)
-	f.backByItself(t, r)
+	f.backByPerson(t, r)
 	f.awaitCopy(t, chaosOther, chaosReplica)
 }
 
