@@ -148,6 +148,9 @@ func TestReloadKeepsIncidentsAndOtherMachines(t *testing.T) {
 	}
 	r.reload(func(c *policies.Config) { c.Instances[0].Live, c.Instances[0].Nodes = dry, c.Instances[0].Nodes[:1] })
 	r.waitLine(prod1+" | no longer watched: ", "replica-"+prod1+"-1")
+	if in := r.incidents(1)[0]; in.ID != planned.Incident || in.Resolution != policies.Abandoned {
+		t.Errorf("incident %+v, want the one of %s, abandoned", in, planned.Incident)
+	}
 	r.waitState(prod1, policies.StateIdle)
 	r.sent(prod1, 1)
 	r.whole()

@@ -66,7 +66,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	}
 	narrow := strings.NewReplacer("password_file: one.pass", "username: narrow\n    password_file: rights.pass").Replace
 	for _, args := range [][]string{{"status"}, {"plan"}, {"actions", "list"}, {"alarms", "list"}, {"live", "list"}, {"config", "check"}, {"heal", "--instance", "one"}, {"heal", "--instance", "wrong"},
-		{"actions", "export"}, {"actions", "verify"}, {"incidents", "list"}, {"why", "one"}, {"why", "wrong"}, {"report"}, {"doctor"}, {"acl"}, {"alarms", "trend"}, {"config", "reload"}, {"publish", "--severity", "notice", "--instance", "one", "--metric", "m"}} {
+		{"actions", "export"}, {"actions", "verify"}, {"incidents", "list"}, {"controls", "list"}, {"controls", "list", "--since", "1h"}, {"why", "one"}, {"why", "wrong"}, {"report"}, {"doctor"}, {"acl"}, {"alarms", "trend"}, {"config", "reload"}, {"publish", "--severity", "notice", "--instance", "one", "--metric", "m"}} {
 		for _, format := range []string{"text", "json"} {
 			ask(strings.Join(args, " ")+" "+format, append(args, "-c", file, "-o", format)...)
 		}
