@@ -18,8 +18,8 @@ func (a *app) newPauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause [INSTANCE]",
 		Short: "Stop all actions on an instance, or everywhere, for a time or until resume",
-		Long: `pause stops all actions on an instance, or with --all everywhere, also those given by hand. An action that is under way sends no further
-command. Watching, alarms and plans go on. The running healer says before a pause ends, and when it has.`,
+		Long: `pause stops all actions on an instance, or with --all everywhere, also those given by hand. An action that is under way stops before its
+next command; only what it had set for its own time is put back. Watching, alarms and plans go on. The running healer says before a pause ends, and when it has.`,
 		Example: `  dcshealer pause dcs-prod-01 --for 1h --reason "change of hardware"
   dcshealer pause --all --reason "stop everything" --by ann`,
 		Args: cobra.MaximumNArgs(1),
