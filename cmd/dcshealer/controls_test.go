@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -166,5 +167,32 @@ func TestControlRefusals(t *testing.T) {
 	}
 	if rows := d.controls(t); len(rows) != 0 {
 		t.Errorf("a refused command left %+v", rows)
+	}
+}
+
+// Who stops everything need not mend a file first.
+func TestTheKillSwitchWorksWithAConfigThatHasFaults(t *testing.T) {
+	t.Parallel()
+	d := newStateDir(t)
+	text, err := os.ReadFile(d.config)
+	if err == nil {
+		err = os.WriteFile(d.config, append(text, "budget: {storm: many}\n"...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.fails(t, []string{"pause", "dcs-prod-01", "--reason", "stop"}, "budget.storm", "many")
+	out, errOut, code := d.command(t, "pause", "--all", "--reason", "stop", "--by", "ann")
+	if code != exitDone || !strings.Contains(errOut, "has faults") || !strings.Contains(errOut, d.state) {
+		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	if p, paused, err := d.journal(t).Paused(t.Context(), "dcs-prod-01", time.Now()); err != nil || !paused || p.By != "ann" {
+		t.Errorf("pause %+v, %v, %v", p, paused, err)
+	}
+	if out, errOut, code := d.command(t, "resume", "--all", "--reason", "all clear"); code != exitDone {
+		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	if _, paused, err := d.journal(t).Paused(t.Context(), "dcs-prod-01", time.Now()); err != nil || paused {
+		t.Errorf("still paused, %v", err)
 	}
 }

@@ -48,7 +48,7 @@ type pauseRow struct {
 }
 
 func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
-	cfg, err := a.config()
+	cfg, err := a.scopeConfig(instance)
 	if err != nil {
 		return err
 	}

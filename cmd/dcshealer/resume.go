@@ -43,7 +43,7 @@ type resumed struct {
 }
 
 func (a *app) resume(ctx context.Context, instance string, f wordFlags) error {
-	cfg, err := a.config()
+	cfg, err := a.scopeConfig(instance)
 	if err != nil {
 		return err
 	}

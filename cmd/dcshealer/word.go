@@ -96,6 +96,21 @@ func scopeOf(command string, args []string, all bool) (instance string, err erro
 	return args[0], nil
 }
 
+// scopeConfig is the config of a command that is about an instance, or about all: then a file with faults will do, as long as it tells the
+// state_dir. A person who stops everything must not have to mend a file first.
+func (a *app) scopeConfig(instance string) (policies.Config, error) {
+	cfg, err := a.config()
+	if err == nil || instance != "" {
+		return cfg, err
+	}
+	dir, dirErr := stateDirOf(a.configPath())
+	if dirErr != nil {
+		return cfg, err
+	}
+	fmt.Fprintf(a.stderr, "%s has faults (dcshealer config check); its state_dir is %s\n", printable(a.configPath()), printable(dir))
+	return policies.Config{File: a.configPath(), StateDir: dir}, nil
+}
+
 // known is an error where the config has no such instance; an empty one stands for all.
 func known(cfg policies.Config, command, instance string) error {
 	if _, ok := cfg.Instance(instance); !ok && instance != "" {
