@@ -120,15 +120,20 @@ func HistoryLost(m Snapshot, old NodeMemory) bool {
 func ClearlyFewer(n, were int64) bool { return float64(n) < 0.9*float64(were) }
 
 // NextMemory is what to remember of a node after s was read. A master that lost history and clearly holds fewer keys is not
-// believed for a day: its last good state stays, so that a guard can still tell what was lost. An unreadable node
-// changes nothing.
+// believed for a day: its last good state stays, so that a guard can still tell what was lost, until it has become a replica with its link
+// up, which holds the data of another. That a replica takes writes is noted whatever else is believed. An unreadable node changes nothing.
 func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	keys := s.Keys()
 	r := s.Replication
 	if s.Reach != ReachUp || !keys.Known || r.ReplID.None() || !r.reach().Known {
 		return old
 	}
-	if HistoryLost(s, old) && ClearlyFewer(keys.V, old.Keys) && s.At.Sub(old.At) < memoryKept {
+	writable := r.Role == RoleReplica && r.ReadOnly.Known && !r.ReadOnly.V
+	copied := r.Role == RoleReplica && r.LinkUp.Or(false)
+	if HistoryLost(s, old) && ClearlyFewer(keys.V, old.Keys) && s.At.Sub(old.At) < memoryKept && !copied {
+		if writable {
+			old.Writable = s.At
+		}
 		return old
 	}
 	next := NodeMemory{
@@ -142,10 +147,10 @@ func NextMemory(old NodeMemory, s Snapshot) NodeMemory {
 	if own := OwnBytes(r); own.Known && own.V == 0 && !hiddenWrites(s, old) {
 		next.Alone = Alone{ReplID: r.ReplID, Writes: writeCount(s, next.SaveSeen)}
 	}
-	if r.Role == RoleReplica && r.ReadOnly.Known && !r.ReadOnly.V {
+	if writable {
 		next.Writable = s.At
 	}
-	if r.Role == RoleReplica && r.LinkUp.Or(false) {
+	if copied {
 		next.Followed = Followed{ReplID: r.ReplID, Offset: next.Offset, At: s.At, Master: Address{r.MasterHost, r.MasterPort}, RunID: s.RunID, Replicas: r.replicaAddresses(),
 			Writes: writeCount(s, next.SaveSeen), Settings: SettingsOf(s)}
 	}

@@ -191,6 +191,22 @@ func TestNextMemory(t *testing.T) {
 		{"an unknown offset changes nothing: 0 would hide that it went back", old, func(s *Snapshot) { s.Replication.Offset = Opt[int64]{} }, old},
 		{"a master that came back empty is not believed", old, emptied, old},
 		{"nor 23 hours later", with(old, func(m *NodeMemory) { m.At = tr.m.At.Add(-23 * time.Hour) }), emptied, with(old, func(m *NodeMemory) { m.At = tr.m.At.Add(-23 * time.Hour) })},
+		{"one that became a replica and has no copy yet still holds what it lost from", old, func(s *Snapshot) {
+			emptied(s)
+			s.Replication.Role, s.Replication.LinkUp, s.Replication.ReplicaOffset = RoleReplica, Known(false), known64(0)
+		}, old},
+		{"that it takes writes as a replica is noted all the same", old, func(s *Snapshot) {
+			emptied(s)
+			s.Replication.Role, s.Replication.LinkUp, s.Replication.ReplicaOffset, s.Replication.ReadOnly = RoleReplica, Known(false), known64(0), Known(false)
+		}, with(old, func(m *NodeMemory) { m.Writable = tr.m.At })},
+		{"one that is linked as a replica holds the data of another", old, func(s *Snapshot) {
+			emptied(s)
+			s.Replication.Role, s.Replication.LinkUp, s.Replication.ReplicaOffset, s.Replication.ReadOnly = RoleReplica, Known(true), known64(5), Known(false)
+		}, with(fresh, func(m *NodeMemory) {
+			m.RunID, m.Role, m.ReplID, m.Offset, m.Keys, m.Writable = "run-2", RoleReplica, histE, 5, 0, tr.m.At
+			m.Followed = Followed{ReplID: histE, Offset: 5, At: tr.m.At, RunID: "run-2", Replicas: tr.m.Replication.replicaAddresses(), Writes: WriteCount{RunID: "run-2"},
+				Settings: ReplicaSettings{MasterAuth: tr.m.MasterAuthSet, ReadOnly: Known(false)}}
+		})},
 		{"after a day it is", with(old, func(m *NodeMemory) { m.At = tr.m.At.Add(-24 * time.Hour) }), emptied,
 			with(fresh, func(m *NodeMemory) { m.RunID, m.ReplID, m.Offset, m.Keys = "run-2", histE, 0, 0 })},
 		{"another history with all keys is believed", old, func(s *Snapshot) { s.Replication.ReplID = histE }, with(fresh, func(m *NodeMemory) { m.ReplID = histE })},

@@ -144,7 +144,9 @@ type MachineStatus struct {
 	LastAction *LastAction       `json:"last_action"`
 	Progress   *Progress         `json:"progress,omitempty"` // of the action under way
 	DryRun     bool              `json:"dry_run,omitempty"`  // the healer was started with --dry-run
-	Blind      string            `json:"blind,omitempty"`    // an alarm that cannot fire here, and why
+	// Stands is since when the fault of each open incident is known to have been there without a break.
+	Stands map[string]time.Time `json:"stands,omitempty"`
+	Blind  string               `json:"blind,omitempty"` // an alarm that cannot fire here, and why
 }
 
 // LastAction is the newest action of an instance that was sent.
@@ -179,6 +181,7 @@ func (p Progress) String() string {
 type NodeMemory struct {
 	Instance string     `json:"instance"`
 	Node     string     `json:"node"`
+	Address  Address    `json:"address,omitzero"` // at which we reached it
 	At       time.Time  `json:"at"`
 	RunID    string     `json:"run_id"`
 	Role     Role       `json:"role"`

@@ -42,6 +42,9 @@ func (m *Machine) act(ctx context.Context, l look, inc *incident, p *policies.Pl
 	rec := m.record(l, inc, p)
 	rec.Outcome = policies.OutcomeRunning
 	m.h.step("decided")
+	if m.retired() {
+		return false, nil // by another config now, which decides anew
+	}
 	id, err := m.h.opt.Journal.Begin(ctx, rec)
 	if err != nil {
 		return false, m.holdFor(ctx, l, inc, p, "journal", "the journal cannot be written, and nothing is done without a record: "+err.Error())

@@ -61,7 +61,8 @@ func (h *Healer) seat(m *Machine) {
 // by the config that it was begun with, and hands over what it knows; busy names those. Reload does not wait for them. It must not be
 // called beside itself.
 func (h *Healer) Reload(ctx context.Context, cfg policies.Config, d policies.ConfigDiff, probers map[string]map[string]Prober) (busy []string) {
-	h.remember(ctx, cfg, d.Added)
+	h.loadMemory(ctx)
+	h.carryPauses(ctx, cfg)
 	h.crew.mu.Lock()
 	defer h.crew.mu.Unlock()
 	h.crew.cfg = cfg
@@ -226,11 +227,12 @@ func (m *Machine) inherit(from *Machine) {
 	m.firsts, m.sighted = maps.Clone(from.firsts), maps.Clone(from.sighted)
 	m.dues, m.unwritten, m.nudged, m.begun = slices.Clone(from.dues), from.unwritten, from.nudged, from.begun
 	m.alarms, m.claims, m.since, m.early = maps.Clone(from.alarms), maps.Clone(from.claims), from.since, from.early
-	for key, inc := range from.incidents {
+	for key, was := range from.incidents {
+		inc := *was // others may still look at that of the one before
 		if m.fresh {
 			inc.given = "" // another user or other names: what was refused may be allowed now
 		}
-		m.incidents[key] = inc
+		m.incidents[key] = &inc
 	}
 	inheritSame(m.rtts, from.rtts, same)
 	inheritSame(m.blind, from.blind, same)
@@ -260,15 +262,6 @@ func (m *Machine) leaveIncidents(ctx context.Context, stays func(node string) bo
 	for _, inc := range m.openIncidents() {
 		if !stays(inc.fault.Node) {
 			m.closeAs(context.WithoutCancel(ctx), inc, "no longer watched", journal.Closing{Resolution: policies.Abandoned, Text: "the node was removed from the config"})
-		}
-	}
-}
-
-// remember loads what is known of instances that come.
-func (h *Healer) remember(ctx context.Context, cfg policies.Config, names []string) {
-	for _, name := range names {
-		if i, ok := cfg.Instance(name); ok {
-			h.loadMemoryOf(ctx, i)
 		}
 	}
 }

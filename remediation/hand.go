@@ -108,8 +108,8 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 	return out, nil
 }
 
-// sinceByJournal is when the running healer opened the incident of this fault, while it still has it open; zero when it has not, or when
-// none runs: then nobody knows how long the fault has stood.
+// sinceByJournal is since when the running healer knows the fault to be there without a break, while it has it open; zero where it does not
+// say so, or when none runs: then nobody knows how long the fault has stood.
 func (m *Machine) sinceByJournal(ctx context.Context, f fault) (since time.Time) {
 	j := m.h.opt.Journal
 	if j == nil || !journal.HealerRunning(m.h.config().StateDir) {
@@ -119,9 +119,14 @@ func (m *Machine) sinceByJournal(ctx context.Context, f fault) (since time.Time)
 	if err != nil {
 		return since
 	}
-	for _, in := range open { // the newest first
-		if keyOf(in) == f.key() {
-			since = in.Opened
+	saved, err := j.Statuses(ctx)
+	i := slices.IndexFunc(saved, func(s policies.MachineStatus) bool { return s.Instance == m.in.Name })
+	if err != nil || i < 0 {
+		return since
+	}
+	for _, in := range open {
+		if stands := saved[i].Stands[in.ID]; keyOf(in) == f.key() && !stands.IsZero() && (since.IsZero() || stands.Before(since)) {
+			since = stands
 		}
 	}
 	return since

@@ -94,6 +94,7 @@ func (h *Healer) Run(ctx context.Context) error {
 		return fmt.Errorf("healer: %w", err)
 	}
 	h.loadMemory(ctx)
+	h.carryPauses(ctx, h.config())
 	h.abandon(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { h.tilt.run(ctx); return nil })
@@ -190,19 +191,7 @@ func (h *Healer) Observe(s policies.Snapshot) {
 		m.noteBlind(s)
 		m.learnCalm(s)
 	}
-	key := s.Instance + "/" + s.Node
-	h.mu.Lock()
-	old := h.memory[key]
-	next := policies.NextMemory(old, s)
-	due := old.RunID != next.RunID || old.Role != next.Role || old.ReplID != next.ReplID || s.At.Sub(h.saved[key]) >= rememberEvery
-	if next.At.Equal(old.At) {
-		due = false // nothing believable was read
-	}
-	h.memory[key] = next
-	if due {
-		h.saved[key] = s.At
-	}
-	h.mu.Unlock()
+	next, due := h.memorize(s, m)
 	if !due || h.opt.LookOnly {
 		return
 	}
@@ -216,25 +205,82 @@ func (h *Healer) Observe(s policies.Snapshot) {
 // rememberEvery is how often a node's unchanged lineage is written down again, with its offset and keys.
 const rememberEvery = 15 * time.Second
 
-func (h *Healer) loadMemory(ctx context.Context) {
-	for _, i := range h.config().Instances {
-		h.loadMemoryOf(ctx, i)
+// memorize keeps what is remembered of a node after s was read; due: it is to be written down.
+func (h *Healer) memorize(s policies.Snapshot, m *Machine) (next policies.NodeMemory, due bool) {
+	var address policies.Address
+	if m != nil {
+		n, _ := m.in.Node(s.Node)
+		address = n.Address
 	}
+	key := s.Instance + "/" + s.Node
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.memoryOf(key, s.RunID, address)
+	old.Instance, old.Node = s.Instance, s.Node
+	next = policies.NextMemory(old, s)
+	if !address.IsZero() {
+		next.Address = address
+	}
+	late := s.At.Sub(h.saved[key]) >= rememberEvery
+	due = h.memory[key].Node == "" || old.RunID != next.RunID || old.Role != next.Role || old.ReplID != next.ReplID || late
+	if next.At.Equal(old.At) {
+		due = false // nothing believable was read
+	}
+	if next.Writable.After(old.Writable) && (old.Writable.IsZero() || late) {
+		due = true // lost in a crash, it would let the node's own writes be replaced
+	}
+	if !next.At.IsZero() {
+		h.memory[key] = next
+	}
+	if due {
+		h.saved[key] = s.At
+	}
+	return next, due
 }
 
-func (h *Healer) loadMemoryOf(ctx context.Context, i policies.Instance) {
+// memoryOf is what is remembered of the server that a node's snapshot came from. An instance or node may have been renamed, or given the
+// server of another: what counts is what that server was, by its run id, else by its address. The caller holds h.mu.
+func (h *Healer) memoryOf(key, runID string, address policies.Address) policies.NodeMemory {
+	own := h.memory[key]
+	if own.RunID == runID {
+		return own
+	}
+	newest := func(same func(policies.NodeMemory) bool) (found policies.NodeMemory) {
+		for _, n := range h.memory {
+			if same(n) && n.At.After(found.At) {
+				found = n
+			}
+		}
+		return found
+	}
+	if n := newest(func(n policies.NodeMemory) bool { return n.RunID == runID && runID != "" }); n.Node != "" {
+		return n
+	}
+	if address.IsZero() || own.Address == address || own.Node != "" && own.Address.IsZero() {
+		return own
+	}
+	if n := newest(func(n policies.NodeMemory) bool { return n.Address == address }); n.Node != "" {
+		return n
+	}
+	return own
+}
+
+// loadMemory reads what is known of every node that ever was: one may have another name now.
+func (h *Healer) loadMemory(ctx context.Context) {
 	if h.opt.Journal == nil {
 		return
 	}
-	nodes, err := h.opt.Journal.Memory(ctx, i.Name)
+	all, err := h.opt.Journal.Memories(ctx)
 	if err != nil {
-		h.log.Warn("what the nodes were is not known", "instance", i.Name, "err", err)
+		h.log.Warn("what the nodes were is not known", "err", err)
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, n := range nodes {
-		h.memory[i.Name+"/"+name] = n
+	for _, n := range all {
+		if key := n.Instance + "/" + n.Node; !h.memory[key].At.After(n.At) {
+			h.memory[key] = n
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ type incident struct {
 	id        string
 	fault     fault
 	since     time.Time         // when two probes agreed on it
+	stands    time.Time         // see Machine.stands; zero: not seen by this process yet
 	was       policies.Snapshot // of its node then; zero: not known
 	resting   policies.State    // held, escalated or cooldown
 	signature string            // what was decided: cause and who denied, or what it waits for
@@ -60,6 +61,7 @@ func (m *Machine) openIncident(ctx context.Context, l look, f fault) *incident {
 		return m.incidentOf(ctx, l, f)
 	}
 	inc = &incident{id: m.h.opt.NewID(), fault: f, since: time.Now(), resting: policies.StateHeld}
+	inc.stands = inc.since
 	inc.was, _ = l.group.Of(f.Node)
 	first := m.takeFirst(f)
 	m.mu.Lock()
@@ -200,6 +202,11 @@ func (m *Machine) sight(faults []fault, at time.Time) {
 		}
 	}
 	m.sighted = seen
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, inc := range m.incidents {
+		inc.stands = m.stands(inc)
+	}
 }
 
 // stands is since when the fault is known to have been there without a break. While nobody looked, that of an incident taken up may have been

@@ -139,8 +139,6 @@ func (m *Machine) recall(ctx context.Context, in policies.Incident) *incident {
 	case newest.Outcome == policies.OutcomeSucceeded:
 		inc.resting, inc.watch = policies.StateCooldown, newest.Finished.Add(watchFor)
 	case m.askedSince(ctx, newest.ID):
-	case newest.Outcome == policies.OutcomeUnsupported:
-		inc.resting, inc.given = policies.StateEscalated, inc.fault.Cause
 	case len(newest.Commands) == 0 && (newest.Outcome == policies.OutcomePlanned || newest.Outcome == policies.OutcomeDenied):
 		inc.planned = newest.Outcome == policies.OutcomePlanned
 		inc.resting, inc.signature = decided(newest)

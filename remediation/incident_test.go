@@ -231,6 +231,16 @@ func TestTheGraceForOthersBeginsAnewAfterARestart(t *testing.T) {
 	}
 	rounds(t, x, 2)
 	r.sent(prod1, 0)
+	// By hand beside it, too.
+	unlock, err := r.j.LockHealer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	c.StateDir = dir
+	if _, rec := byHand(t, c, dir, ByHand{Live: true}); !slices.Equal(steady(rec.DeniedBy), []policies.Guard{policies.GuardManagedElsewhere}) || len(rec.Commands) > 0 {
+		t.Errorf("by hand: %+v, want it held by the grace", rec)
+	}
 	check()
 	r.whole()
 }

@@ -24,6 +24,7 @@ type permission struct {
 	version int64
 	asked   time.Time
 	denied  []policies.Ruling // of the last asking that denied
+	began   bool              // it may have sent something
 }
 
 // permitFor bounds how long an answer is believed.
@@ -35,6 +36,19 @@ func (m *Machine) permission(l look, req request, a policies.Action) *permission
 
 // ask is an error, with the rulings in denied, when the action may not go on.
 func (p *permission) ask(ctx context.Context) (err error) {
+	if !p.began && p.m.retired() {
+		// What is under way is finished by the settings it began with; what has not begun is decided anew.
+		p.denied = []policies.Ruling{policies.Rule(policies.GuardMode, policies.Verdict{Temporary: true, Reason: "the config was changed meanwhile: it is decided anew"})}
+		return fmt.Errorf("%s: %s", policies.GuardMode, p.denied[0].Reason)
+	}
+	if err = p.stands(ctx); err == nil {
+		p.began = true
+	}
+	return err
+}
+
+// stands is an error when a guard that can turn while the action runs denies now.
+func (p *permission) stands(ctx context.Context) (err error) {
 	now := time.Now()
 	version, err := p.m.h.opt.Journal.Version(ctx)
 	age := now.Sub(p.asked)

@@ -155,3 +155,40 @@ func TestReloadKeepsIncidentsAndOtherMachines(t *testing.T) {
 	r.sent(prod1, 1)
 	r.whole()
 }
+
+// A decision of the old config that has sent nothing yet is not carried out under the new one.
+func TestReloadStopsWhatHasNotBegun(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*policies.Config){
+		"live is taken away":      func(c *policies.Config) { c.Instances[0].Live = dry },
+		"the instance is removed": func(c *policies.Config) { c.Instances = c.Instances[1:] },
+	} {
+		for _, point := range []string{"decided", "asked"} {
+			t.Run(name+", "+point, func(t *testing.T) {
+				t.Parallel()
+				m, x := pair(t)
+				x.promote()
+				other := startServer(t)
+				r := newRig(t, fleet(instance(prod1, reattachLive, m, x), instance(prod2, dry, other)), "")
+				reloaded := make(chan struct{})
+				r.at(point, 1, func() { r.reload(change); close(reloaded) })
+				r.start()
+				check := untouched(t, m, x)
+				r.alarm(prod1, replication)
+				<-reloaded
+				if r.h.config().Instances[0].Name == prod1 {
+					rec := r.record(prod1, replication, policies.OutcomePlanned)
+					if rec.Mode != policies.DryRun {
+						t.Errorf("record %+v, want it planned only", rec)
+					}
+					rounds(t, x, 2)
+				} else {
+					eventually(t, "the machine has gone", func() bool { return r.h.machine(prod1) == nil })
+				}
+				check()
+				r.sent(prod1, 0)
+				r.whole()
+			})
+		}
+	}
+}

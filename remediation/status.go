@@ -19,8 +19,12 @@ func (m *Machine) Status(ctx context.Context, now time.Time) policies.MachineSta
 	}
 	m.mu.Lock()
 	s.Since = m.since.UTC()
+	s.Stands = map[string]time.Time{}
 	for _, i := range m.incidents {
 		s.Incidents = append(s.Incidents, i.id)
+		if !i.stands.IsZero() {
+			s.Stands[i.id] = i.stands.UTC()
+		}
 	}
 	s.Progress = m.underWay
 	s.Blind = strings.Join(slices.Sorted(maps.Values(m.blind)), "; ")

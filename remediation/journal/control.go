@@ -107,8 +107,8 @@ func (j *Journal) Pauses(ctx context.Context, now time.Time) ([]Pause, error) {
 	return slices.DeleteFunc(all, func(p Pause) bool { return !p.Standing(now) }), err
 }
 
-// EndOver takes away the pauses and live settings whose time is over at now, and writes into the chain that each has ended, once among
-// all processes. It returns what it ended.
+// EndOver takes away the live settings whose time is over at now, and writes into the chain that each of them, and each pause, has ended, once
+// among all processes. It returns what it ended.
 func (j *Journal) EndOver(ctx context.Context, now time.Time) (ended []Control, err error) {
 	const doing = "end the pauses and live settings whose time is over"
 	over := false
@@ -143,7 +143,7 @@ func endAll(ctx context.Context, tx *sql.Tx, ended []Control, now time.Time) err
 	for i, c := range ended {
 		var err error
 		if c.Pause != nil {
-			_, err = tx.ExecContext(ctx, "DELETE FROM pauses WHERE instance = ?", c.Pause.Instance)
+			err = endPause(ctx, tx, *c.Pause, now)
 		} else {
 			_, err = tx.ExecContext(ctx, "DELETE FROM grants WHERE instance = ? AND action = ?", c.Live.Instance, string(c.Live.Action))
 		}
@@ -159,12 +159,22 @@ func endAll(ctx context.Context, tx *sql.Tx, ended []Control, now time.Time) err
 	return nil
 }
 
+// endPause notes that the end of a pause is written down.
+func endPause(ctx context.Context, tx *sql.Tx, p Pause, now time.Time) error {
+	p.Ended = now.UTC()
+	body, err := json.Marshal(p)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, "UPDATE pauses SET body = ? WHERE instance = ?", string(body), p.Instance)
+	}
+	return err
+}
+
 func controlsOver(ctx context.Context, tx *sql.Tx, now time.Time) (ps []Pause, gs []policies.LiveGrant, err error) {
 	if ps, err = query(ctx, tx, scanJSON[Pause], "SELECT body FROM pauses ORDER BY instance"); err != nil {
 		return nil, nil, err
 	}
 	gs, err = query(ctx, tx, scanJSON[policies.LiveGrant], "SELECT body FROM grants ORDER BY instance, action")
-	return slices.DeleteFunc(ps, func(p Pause) bool { return p.Standing(now) }), slices.DeleteFunc(gs, func(g policies.LiveGrant) bool { return g.Standing(now) }), err
+	return slices.DeleteFunc(ps, func(p Pause) bool { return !p.over(now) }), slices.DeleteFunc(gs, func(g policies.LiveGrant) bool { return g.Standing(now) }), err
 }
 
 // ResetBreaker closes the named breaker of r's instance and action, or of the fleet, and writes that into the chain, in one transaction.

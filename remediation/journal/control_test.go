@@ -28,6 +28,46 @@ func controls(t *testing.T, j *Journal) (cs []control) {
 	return cs
 }
 
+// A pause whose end was written down by a clock that ran ahead stands again when the clock is right.
+func TestAPauseOutlivesAClockThatWasAhead(t *testing.T) {
+	j, ctx := open(t, t.TempDir()), t.Context()
+	must(t, j.SetPause(ctx, Pause{Instance: "dcs-1", Until: t0.Add(2 * time.Hour), Reason: "disk", By: "ann", At: t0}))
+	end := func(now time.Time, want int) {
+		t.Helper()
+		ended, err := j.EndOver(ctx, now)
+		must(t, err)
+		if len(ended) != want {
+			t.Errorf("at %s %d ends were written down, want %d", now, len(ended), want)
+		}
+	}
+	paused := func(now time.Time, want bool) {
+		t.Helper()
+		_, is, err := j.Paused(ctx, "dcs-1", now)
+		must(t, err)
+		all, err := j.Pauses(ctx, now)
+		must(t, err)
+		if is != want || (len(all) == 1) != want {
+			t.Errorf("at %s paused %v, listed %v; want %v", now, is, all, want)
+		}
+	}
+	end(t0.Add(24*time.Hour), 1)
+	end(t0.Add(24*time.Hour+time.Second), 0)
+	paused(t0.Add(24*time.Hour), false)
+	paused(t0.Add(time.Minute), true)
+	end(t0.Add(time.Minute), 0)
+	end(t0.Add(2*time.Hour), 1)
+	end(t0.Add(3*time.Hour), 0)
+	paused(t0.Add(3*time.Hour), false)
+	if cleared, err := j.ClearPause(ctx, "dcs-1", "bob", "late", t0.Add(3*time.Hour)); err != nil || cleared {
+		t.Errorf("resumed after its end: %v, %v", cleared, err)
+	}
+	v, err := j.Verify(ctx)
+	must(t, err)
+	if !v.OK {
+		t.Errorf("the chain: %+v", v)
+	}
+}
+
 func TestLiveGrants(t *testing.T) {
 	j := open(t, t.TempDir())
 	ctx := t.Context()

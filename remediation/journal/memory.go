@@ -47,6 +47,15 @@ func (j *Journal) Remember(ctx context.Context, m policies.NodeMemory) error {
 	})
 }
 
+// Memories returns what Remember kept, of every node that ever was.
+func (j *Journal) Memories(ctx context.Context) (all []policies.NodeMemory, err error) {
+	err = j.view(ctx, "read the memory of all nodes", func(tx *sql.Tx) (err error) {
+		all, err = query(ctx, tx, scanJSON[policies.NodeMemory], "SELECT body FROM memory ORDER BY instance, node")
+		return err
+	})
+	return all, err
+}
+
 // Memory returns what Remember kept of an instance, by node name; an empty map when nothing.
 func (j *Journal) Memory(ctx context.Context, instance string) (map[string]policies.NodeMemory, error) {
 	byNode := map[string]policies.NodeMemory{}

@@ -16,6 +16,14 @@ type Pause struct {
 	Reason   string    `json:"reason"`
 	By       string    `json:"by"`
 	At       time.Time `json:"at"`
+
+	// Ended is when its end was written down. The pause is kept all the same: by a clock that is put right later it may stand again.
+	Ended time.Time `json:"ended,omitzero"`
+}
+
+// over reports whether its end is to be written down at now.
+func (p Pause) over(now time.Time) bool {
+	return !p.Standing(now) && (p.Ended.IsZero() || p.Ended.After(now))
 }
 
 // Standing reports whether the pause still holds at now.

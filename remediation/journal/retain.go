@@ -104,7 +104,7 @@ func lastDroppable(ctx context.Context, tx *sql.Tx, before time.Time, least int6
 // The oldest of the newest control entries of what stands.
 const (
 	standingPauses = `SELECT min((SELECT max(e.seq) FROM entries e WHERE e.kind = 'control' AND json_extract(e.body, '$.control') = 'pause'
-		AND json_extract(e.body, '$.pause.instance') = p.instance)) FROM pauses p`
+		AND json_extract(e.body, '$.pause.instance') = p.instance)) FROM pauses p WHERE json_extract(p.body, '$.ended') IS NULL`
 	standingGrants = `SELECT min((SELECT max(e.seq) FROM entries e WHERE e.kind = 'control' AND json_extract(e.body, '$.control') = 'live'
 		AND json_extract(e.body, '$.live.instance') = g.instance AND json_extract(e.body, '$.live.action') = g.action)) FROM grants g`
 )
