@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,6 +168,25 @@ func TestControlRefusals(t *testing.T) {
 	}
 	if rows := d.controls(t); len(rows) != 0 {
 		t.Errorf("a refused command left %+v", rows)
+	}
+}
+
+func TestAShortPauseDoesNotEndALongerOne(t *testing.T) {
+	t.Parallel()
+	d := newStateDir(t)
+	d.ok(t, "pause", "dcs-prod-01", "--reason", "disk swap", "--by", "ann")
+	d.ok(t, "pause", "--all", "--for", "2h", "--reason", "freeze", "--by", "ann")
+	for _, args := range [][]string{{"dcs-prod-01", "--for", "3s"}, {"--all", "--for", "1h"}} {
+		_, errOut, code := d.command(t, slices.Concat([]string{"pause", "--reason", "mine", "--by", "bob"}, args)...)
+		if code != exitDenied {
+			t.Errorf("%v: exit %d, want %d", args, code, exitDenied)
+		}
+		wantWords(t, "pause", errOut, "is paused already until", "by ann: ", "dcshealer resume ")
+	}
+	d.ok(t, "pause", "--all", "--for", "3h", "--reason", "longer", "--by", "bob")
+	d.ok(t, "pause", "dcs-prod-02", "--for", "3s", "--reason", "its own", "--by", "bob")
+	if rows := d.controls(t); len(rows) != 3 || rows[0].By != "bob" || rows[1].By != "ann" {
+		t.Errorf("controls: %+v", rows)
 	}
 }
 

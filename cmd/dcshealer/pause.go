@@ -63,6 +63,9 @@ func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
 	p := journal.Pause{Instance: instance, Until: w.until, Reason: w.reason, By: w.by, At: now}
 	var running []policies.Record
 	err = write(ctx, cfg, w.by, func(j *journal.Journal) error {
+		if err := keepsLonger(ctx, j, p); err != nil {
+			return err
+		}
 		if err := j.SetPause(ctx, p); err != nil {
 			return err
 		}
@@ -74,6 +77,29 @@ func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
 	}
 	running = slices.DeleteFunc(running, func(r policies.Record) bool { return instance != "" && r.Instance != instance })
 	return a.printPause(p, running)
+}
+
+// keepsLonger is an error where a pause of the same scope stands that lasts longer than p: a person's short one must not end that of another.
+func keepsLonger(ctx context.Context, j *journal.Journal, p journal.Pause) error {
+	standing, err := j.Pauses(ctx, p.At)
+	if err != nil || p.Until.IsZero() {
+		return err
+	}
+	for _, o := range standing {
+		if o.Instance == p.Instance && (o.Until.IsZero() || o.Until.After(p.Until)) {
+			until := untilText(o.Until)
+			if o.Until.IsZero() {
+				until = " until resumed"
+			}
+			scope := p.Instance
+			if scope == "" {
+				scope = "--all"
+			}
+			return exitError{code: exitDenied, msg: printable(fmt.Sprintf("pause: %s is paused already%s (by %s: %s), which is longer: it goes on as it is. To end it sooner: dcshealer resume %s --reason WHY",
+				onWhat(o.Instance), until, o.By, o.Reason, scope))}
+		}
+	}
+	return nil
 }
 
 func (a *app) printPause(p journal.Pause, running []policies.Record) error {

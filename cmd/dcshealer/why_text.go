@@ -60,6 +60,9 @@ func (r whyReport) answer() string {
 	}
 	for _, p := range r.Now {
 		if len(p.DeniedBy) == 0 {
+			if r.Running && r.State == policies.StateEscalated {
+				return fmt.Sprintf("%s on %s is permitted now, and the running healer has given it up: dcshealer ack INCIDENT has it look anew", p.Action, p.Node)
+			}
 			return fmt.Sprintf("%s on %s is permitted now", p.Action, p.Node)
 		}
 	}
