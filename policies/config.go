@@ -24,6 +24,7 @@ type Config struct {
 	Bus       BusConfig
 	StateDir  string
 	Listen    string // empty: none
+	Dashboard DashboardConfig
 	Agent     AgentConfig
 	Instances []Instance
 	Policies  map[string]Policy

@@ -24,6 +24,7 @@ func (c Config) Check() []FieldError {
 	r.bus(c.Bus)
 	r.check(validListen(c.Listen), "listen", c.Listen,
 		"HOST:PORT such as 127.0.0.1:9470 (0.0.0.0:9470: every interface; port 0: a free one), or \"\" for none")
+	r.dashboard(c)
 	r.agent(c.Agent)
 	r.instances(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {

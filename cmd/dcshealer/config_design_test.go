@@ -28,6 +28,7 @@ bus:
   tls: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key, server_name: bus.internal}
 state_dir: ../state
 listen: 0.0.0.0:9999
+dashboard: {token_file: token, tls: {cert_file: client.pem, key_file: client.key}}
 agent:
   interval: 6s
   timeout: 3s
@@ -74,6 +75,8 @@ func wantFullConfig(file, dir string) policies.Config {
 	cfg.Bus = policies.BusConfig{URL: "rediss://healer:hunter2@127.0.0.1:6379/3", Prefix: "fleet:monitor",
 		HMACKeyFile: filepath.Join(dir, "keys"), HMACKeys: []policies.Secret{"0123456789abcdef", "fedcba9876543210"}, RequireSignature: true,
 		TLS: &policies.TLS{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "client.pem"), KeyFile: filepath.Join(dir, "client.key"), ServerName: "bus.internal"}}
+	cfg.Dashboard = policies.DashboardConfig{Token: "a token of the test", TokenFile: filepath.Join(dir, "token"),
+		CertFile: filepath.Join(dir, "client.pem"), KeyFile: filepath.Join(dir, "client.key")}
 	cfg.Agent = policies.AgentConfig{Interval: 6 * time.Second, Timeout: 3 * time.Second, Repeat: 2 * time.Minute}
 	cfg.Budget = policies.Budget{ConcurrentActions: 3, FullResyncs: 4, Storm: 31}
 	cfg.Instances = []policies.Instance{{
@@ -112,7 +115,7 @@ func TestEveryKeyOfTheInterfaceIsRead(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := testKeyPair(t)
 	file := filepath.Join(dir, "fleet.yaml")
-	for name, data := range map[string][]byte{"fleet.yaml": []byte(fullConfig), "secret": []byte("hunter2\n"), "keys": []byte("0123456789abcdef\nfedcba9876543210\n"),
+	for name, data := range map[string][]byte{"fleet.yaml": []byte(fullConfig), "secret": []byte("hunter2\n"), "token": []byte("a token of the test\n"), "keys": []byte("0123456789abcdef\nfedcba9876543210\n"),
 		"ca.pem": cert, "client.pem": cert, "client.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)

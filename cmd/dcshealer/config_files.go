@@ -123,7 +123,7 @@ func digest(files ...[]byte) string {
 func (d *configDecoder) keyPair(s *fileMapping, cert, key []byte) {
 	for _, pair := range [][2]string{{"cert_file", "key_file"}, {"key_file", "cert_file"}} {
 		if v := s.entries[pair[0]].fileValue; s.has(pair[0]) && !s.has(pair[1]) {
-			d.refuse(v, pair[0]+" without "+pair[1], true, "both: a client certificate needs its key")
+			d.refuse(v, pair[0]+" without "+pair[1], true, "both: a certificate needs its key")
 		}
 	}
 	if cert == nil || key == nil {

@@ -10,11 +10,12 @@ import (
 
 // config reads the whole file over cfg, which holds the defaults.
 func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
-	m := d.mapping(d.resolve(v), "the sections of a config file: bus, agent, instances, policies, budget, journal")
+	m := d.mapping(d.resolve(v), "the sections of a config file: bus, dashboard, agent, instances, policies, budget, journal")
 	d.bus(m.section("bus"), &cfg.Bus)
 	m.text("state_dir", &cfg.StateDir, "the folder for alarms.db and healer.db")
 	d.stateDir(m, &cfg.StateDir)
 	m.optional("listen", &cfg.Listen, "HOST:PORT such as 127.0.0.1:9470, or \"\" for none")
+	d.dashboard(m.section("dashboard"), &cfg.Dashboard)
 	d.agent(m.section("agent"), &cfg.Agent)
 	m.list("instances", "a list, each instance starting with a dash: - name: dcs-prod-01", func(v fileValue) {
 		cfg.Instances = append(cfg.Instances, d.instance(v))
