@@ -118,15 +118,23 @@ func (a *app) listAlarms(ctx context.Context, f alarmsListFlags) (err error) {
 
 // printAlarms prints the payloads as they were received, unknown fields too, with severity and received added.
 func (a *app) printAlarms(list []archive.Stored) error {
+	objects, err := wireObjects(list)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(objects)
+}
+
+func wireObjects(list []archive.Stored) ([]map[string]json.RawMessage, error) {
 	objects := make([]map[string]json.RawMessage, 0, len(list))
 	for _, s := range list {
 		object, err := wireObject(s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		objects = append(objects, object)
 	}
-	return a.printJSON(objects)
+	return objects, nil
 }
 
 func wireObject(s archive.Stored) (object map[string]json.RawMessage, err error) {

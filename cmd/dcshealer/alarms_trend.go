@@ -79,11 +79,15 @@ func (a *app) trend(ctx context.Context, f trendFlags) (err error) {
 	if !a.json() {
 		return a.drawTrend(q, points)
 	}
+	return a.printJSON(trendPoints(q, points))
+}
+
+func trendPoints(q archive.TrendQuery, points []archive.Point) []trendPoint {
 	out := make([]trendPoint, 0, len(points))
 	for _, p := range points {
-		out = append(out, trendPoint{p.Start, f.by, p.Key, p.Count})
+		out = append(out, trendPoint{p.Start, string(q.By), p.Key, p.Count})
 	}
-	return a.printJSON(out)
+	return out
 }
 
 const (

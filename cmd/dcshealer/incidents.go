@@ -136,23 +136,32 @@ func (a *app) showIncident(ctx context.Context, id string, now time.Time) error 
 		return fmt.Errorf("show the incident %s: no journal in %s yet: there was no incident", printable(id), printable(cfg.StateDir))
 	}
 	defer j.Close()
-	file, err := j.Incident(ctx, id)
+	r, err := incidentReportOf(ctx, j, cfg, id, now)
 	if err != nil {
 		return err
-	}
-	alarms, err := alarmsOf(ctx, cfg, file.Incident, now)
-	if err != nil {
-		return err
-	}
-	r := incidentReport{Incident: file.Incident, Story: tell(file, alarms), Records: file.Records}
-	if r.Records == nil {
-		r.Records = []policies.Record{}
 	}
 	if a.json() {
 		return a.printJSON(r)
 	}
 	r.write(a.stdout, now)
 	return nil
+}
+
+// incidentReportOf joins what journal and archive hold about one incident.
+func incidentReportOf(ctx context.Context, j *journal.Journal, cfg policies.Config, id string, now time.Time) (incidentReport, error) {
+	file, err := j.Incident(ctx, id)
+	if err != nil {
+		return incidentReport{}, err
+	}
+	alarms, err := alarmsOf(ctx, cfg, file.Incident, now)
+	if err != nil {
+		return incidentReport{}, err
+	}
+	r := incidentReport{Incident: file.Incident, Story: tell(file, alarms), Records: file.Records}
+	if r.Records == nil {
+		r.Records = []policies.Record{}
+	}
+	return r, nil
 }
 
 // alarmsAround is how far from an incident its alarms may lie: the first comes before it is confirmed, the resolution after it is gone.

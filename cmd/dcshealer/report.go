@@ -56,23 +56,8 @@ func (a *app) report(ctx context.Context, instance string, since, now time.Time)
 	if j != nil {
 		defer j.Close()
 	}
-	names, err := chosen(cfg, instance)
+	r, err := reportOf(ctx, j, cfg, instance, since, now)
 	if err != nil {
-		return err
-	}
-	r := report{Since: since.UTC().Truncate(time.Second), Until: now.UTC().Truncate(time.Second), Instances: []policies.Evidence{}, Notes: []string{}}
-	if j == nil {
-		r.Notes = append(r.Notes, "there is no journal in "+cfg.StateDir+" yet: nothing was decided")
-	}
-	for _, name := range names {
-		in, _ := cfg.Instance(name)
-		e, err := evidenceOf(ctx, j, in, since, now)
-		if err != nil {
-			return err
-		}
-		r.Instances = append(r.Instances, e)
-	}
-	if err := r.bound(ctx, j); err != nil {
 		return err
 	}
 	switch a.output {
@@ -84,6 +69,27 @@ func (a *app) report(ctx context.Context, instance string, since, now time.Time)
 		r.writeText(a.stdout)
 	}
 	return nil
+}
+
+// reportOf sums up what the journal, which may be nil, holds about one instance, or with "" about each.
+func reportOf(ctx context.Context, j *journal.Journal, cfg policies.Config, instance string, since, now time.Time) (report, error) {
+	names, err := chosen(cfg, instance)
+	if err != nil {
+		return report{}, err
+	}
+	r := report{Since: since.UTC().Truncate(time.Second), Until: now.UTC().Truncate(time.Second), Instances: []policies.Evidence{}, Notes: []string{}}
+	if j == nil {
+		r.Notes = append(r.Notes, "there is no journal in "+cfg.StateDir+" yet: nothing was decided")
+	}
+	for _, name := range names {
+		in, _ := cfg.Instance(name)
+		e, err := evidenceOf(ctx, j, in, since, now)
+		if err != nil {
+			return report{}, err
+		}
+		r.Instances = append(r.Instances, e)
+	}
+	return r, r.bound(ctx, j)
 }
 
 // bound notes where the journal does not reach back as far as was asked for.

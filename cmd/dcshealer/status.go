@@ -73,6 +73,14 @@ func (a *app) readStatus(ctx context.Context, now time.Time) (fleetStatus, error
 	if err != nil {
 		return fleetStatus{}, err
 	}
+	if j != nil {
+		defer j.Close()
+	}
+	return statusOfFleet(ctx, j, cfg, now)
+}
+
+// statusOfFleet is what the journal, which may be nil, says of every instance of the config.
+func statusOfFleet(ctx context.Context, j *journal.Journal, cfg policies.Config, now time.Time) (fleetStatus, error) {
 	s := fleetStatus{Instances: make([]instanceStatus, len(cfg.Instances)), Running: journal.HealerRunning(cfg.StateDir), Bus: busOf(cfg)}
 	for i, in := range cfg.Instances {
 		s.Instances[i] = statusOf(in, policies.MachineStatus{}, nil, now)
@@ -80,7 +88,6 @@ func (a *app) readStatus(ctx context.Context, now time.Time) (fleetStatus, error
 	if j == nil {
 		return s, nil
 	}
-	defer j.Close()
 	if s.Running {
 		pulsed, ever, err := j.Pulsed(ctx)
 		if err != nil {

@@ -73,21 +73,8 @@ func (a *app) why(ctx context.Context, instance string, now time.Time) error {
 	if _, ok := cfg.Instance(instance); !ok {
 		return fmt.Errorf("why: no instance %q in %s; there are %s", instance, cfg.File, cfg.InstanceNames())
 	}
-	h, done, err := a.handHealer(ctx, cfg, io.Discard, true)
+	r, err := a.examine(ctx, cfg, instance, now)
 	if err != nil {
-		return err
-	}
-	defer done()
-	e, err := h.Examine(ctx, instance)
-	if err != nil {
-		return fmt.Errorf("why %s: %w", instance, err)
-	}
-	r := whyReport{Instance: instance, At: now.UTC(), State: e.State, Findings: e.Findings, Errors: e.Errors, Now: []whyPlan{}, Last: []whyPlan{},
-		Running: journal.HealerRunning(cfg.StateDir)}
-	for _, p := range e.Plans {
-		r.Now = append(r.Now, whyPlan{Action: p.Action, Node: p.Node, Mode: p.Mode, Cause: p.Cause, At: now.UTC(), DeniedBy: p.DeniedBy, Guards: lifted(p.Guards, instance, p.Action)})
-	}
-	if err := r.addJournal(ctx, cfg, e); err != nil {
 		return err
 	}
 	if a.json() {
@@ -95,6 +82,25 @@ func (a *app) why(ctx context.Context, instance string, now time.Time) error {
 	}
 	r.write(a.stdout)
 	return nil
+}
+
+// examine probes an instance now, changes nothing, and adds what the journal holds.
+func (a *app) examine(ctx context.Context, cfg policies.Config, instance string, now time.Time) (whyReport, error) {
+	h, done, err := a.handHealer(ctx, cfg, io.Discard, true)
+	if err != nil {
+		return whyReport{}, err
+	}
+	defer done()
+	e, err := h.Examine(ctx, instance)
+	if err != nil {
+		return whyReport{}, fmt.Errorf("why %s: %w", instance, err)
+	}
+	r := whyReport{Instance: instance, At: now.UTC(), State: e.State, Findings: e.Findings, Errors: e.Errors, Now: []whyPlan{}, Last: []whyPlan{},
+		Running: journal.HealerRunning(cfg.StateDir)}
+	for _, p := range e.Plans {
+		r.Now = append(r.Now, whyPlan{Action: p.Action, Node: p.Node, Mode: p.Mode, Cause: p.Cause, At: now.UTC(), DeniedBy: p.DeniedBy, Guards: lifted(p.Guards, instance, p.Action)})
+	}
+	return r, r.addJournal(ctx, cfg, e)
 }
 
 // addJournal adds the state of a running healer and the last decisions; without a journal there are none.
