@@ -21,19 +21,21 @@ const testServers = "agent/probe/redistest"
 // houseRules says what of the module each folder may import, itself and what is below it left out where not named.
 // A folder that is not listed is an error, so that a new one has to be given its place here.
 var houseRules = map[string][]string{
-	"policies":             {},
-	"agent":                {"policies", "agent/probe"},
-	"agent/probe":          {"policies"},
-	testServers:            {"policies"},
-	"agent/bus":            {"policies", "agent/probe"}, // for TLS
-	"agent/observer":       {"policies", "agent/archive"},
-	"agent/archive":        {"policies"},
-	"remediation":          {"policies", "agent/probe", "remediation/journal", "remediation/reclaim", "remediation/reattach", "remediation/evict"},
-	"remediation/reclaim":  {"policies", "agent/probe"},
-	"remediation/evict":    {"policies", "agent/probe"},
-	"remediation/reattach": {"policies", "agent/probe"},
-	"remediation/journal":  {"policies"},
-	"cmd/dcshealer": {"policies", "agent", "agent/probe", "agent/bus", "agent/observer", "agent/archive",
+	"policies":               {},
+	"agent":                  {"policies", "agent/probe"},
+	"agent/probe":            {"policies"},
+	testServers:              {"policies"},
+	"agent/bus":              {"policies", "agent/probe"}, // for TLS
+	"agent/observer":         {"policies", "agent/archive"},
+	"agent/observer/metrics": {"policies"},
+	"agent/observer/web":     {"policies"},
+	"agent/archive":          {"policies"},
+	"remediation":            {"policies", "agent/probe", "remediation/journal", "remediation/reclaim", "remediation/reattach", "remediation/evict"},
+	"remediation/reclaim":    {"policies", "agent/probe"},
+	"remediation/evict":      {"policies", "agent/probe"},
+	"remediation/reattach":   {"policies", "agent/probe"},
+	"remediation/journal":    {"policies"},
+	"cmd/dcshealer": {"policies", "agent", "agent/probe", "agent/bus", "agent/observer", "agent/observer/metrics", "agent/observer/web", "agent/archive",
 		"remediation", "remediation/journal", "remediation/reclaim", "remediation/reattach"},
 }
 
@@ -50,6 +52,8 @@ var outside = []struct {
 	{"github.com/robfig/cron", []string{"cmd/dcshealer"}},
 	// cmd only reads URLs and builds the demo with it; reads go through agent/probe, writes through remediation/redis.go.
 	{"github.com/redis/go-redis", []string{"agent/probe", testServers, "agent/bus", "remediation/redis.go", "cmd/dcshealer"}},
+	{"github.com/prometheus/", []string{"agent/observer/metrics"}},
+	{"github.com/chromedp/", []string{"cmd/dcshealer"}},
 	{"github.com/looplab/fsm", []string{"remediation"}},
 	{"github.com/sony/gobreaker", []string{"remediation", "remediation/journal"}},
 }

@@ -31,10 +31,6 @@ func (a *app) newActionsCommand() *cobra.Command {
 	return cmd
 }
 
-// outcomes are what --outcome takes.
-var outcomes = []policies.Outcome{policies.OutcomeRunning, policies.OutcomePlanned, policies.OutcomeDenied, policies.OutcomeSucceeded,
-	policies.OutcomeIneffective, policies.OutcomeFailed, policies.OutcomeInterrupted, policies.OutcomeUnsupported}
-
 func (a *app) newActionsListCommand() *cobra.Command {
 	var instance, action, outcome, since string
 	var limit int
@@ -58,7 +54,7 @@ func (a *app) newActionsListCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&instance, "instance", "", "only this instance")
 	cmd.Flags().StringVar(&action, "action", "", "only this action: "+oneOf(policies.Actions[:]))
-	cmd.Flags().StringVar(&outcome, "outcome", "", "only this outcome: "+oneOf(outcomes))
+	cmd.Flags().StringVar(&outcome, "outcome", "", "only this outcome: "+oneOf(policies.Outcomes[:]))
 	cmd.Flags().StringVar(&since, "since", "", "only from then on: a duration such as 24h or 30d, or an RFC 3339 time")
 	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many; 0: all")
 	return cmd
@@ -68,8 +64,8 @@ func checkFilter(f journal.Filter) error {
 	if f.Action != "" && !slices.Contains(policies.Actions[:], f.Action) {
 		return fmt.Errorf("--action %q: want %s", f.Action, oneOf(policies.Actions[:]))
 	}
-	if f.Outcome != "" && !slices.Contains(outcomes, f.Outcome) {
-		return fmt.Errorf("--outcome %q: want %s", f.Outcome, oneOf(outcomes))
+	if f.Outcome != "" && !slices.Contains(policies.Outcomes[:], f.Outcome) {
+		return fmt.Errorf("--outcome %q: want %s", f.Outcome, oneOf(policies.Outcomes[:]))
 	}
 	if f.Limit < 0 {
 		return fmt.Errorf("--limit %d: want 0 (all) or more", f.Limit)
