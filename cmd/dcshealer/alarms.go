@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -81,8 +80,8 @@ func (a *app) openArchive(ctx context.Context, stateDir string) (*archive.Archiv
 		}
 		stateDir = cfg.StateDir
 	}
-	store, err := archive.OpenReadOnly(ctx, filepath.Join(stateDir, archiveFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	store, err := archiveOf(ctx, stateDir)
+	if err == nil && store == nil {
 		fmt.Fprintf(a.stderr, "no alarm archive in %s yet: the archiver writes it (dcshealer run, or observe archiver)\n", printable(stateDir))
 		return nil, nil
 	}

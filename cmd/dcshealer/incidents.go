@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -169,11 +168,8 @@ const alarmsAround = 2 * time.Minute
 
 // alarmsOf finds the alarms about an incident in the archive, oldest first; none where no archiver has written.
 func alarmsOf(ctx context.Context, cfg policies.Config, in policies.Incident, now time.Time) (out []archive.Stored, err error) {
-	store, err := archive.OpenReadOnly(ctx, filepath.Join(cfg.StateDir, archiveFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	store, err := archiveOf(ctx, cfg.StateDir)
+	if store == nil || err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()

@@ -67,6 +67,7 @@ func (s *service) reload(ctx context.Context) reloadReport {
 	s.mustSign.Store(cfg.Bus.RequireSignature)
 	s.busPass.Set(cfg.Bus.Password, cfg.Bus.PasswordFile)
 	s.cfg = cfg
+	s.web.reloaded(cfg)
 	s.tell(r)
 	return r
 }

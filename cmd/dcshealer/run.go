@@ -98,6 +98,7 @@ type service struct {
 	mustSign atomic.Bool // alarms from the bus, for the healer
 	pub      *bus.Publisher
 	heal     *healing
+	web      *webSide     // nil: nothing is served
 	agent    *agent.Agent // nil: not in this process
 
 	hup      <-chan os.Signal // SIGHUP; nil: never
@@ -121,12 +122,16 @@ func (s *service) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := s.openWeb(); err != nil {
+		return err
+	}
 	if err := s.openBus(); err != nil {
 		return err
 	}
 	if err := s.startRoles(ctx); err != nil {
 		return err
 	}
+	s.startWeb()
 	s.log.Info("running", "roles", strings.Join(s.flags.roles, ","), "instances", len(s.cfg.Instances), "bus", s.bus.Addr(), "dry_run", s.flags.dryRun)
 	s.parts.start("reload", s.reloads)
 	select {
@@ -159,7 +164,7 @@ func (s *service) openBus() error {
 	}
 	s.bus = b
 	s.parts.onStop("bus", b.Close)
-	info := runInfo{PID: os.Getpid(), Started: time.Now().UTC(), Bus: maskedURL(s.busURL), Roles: s.flags.roles, Prefix: s.cfg.Bus.Prefix, Listen: s.cfg.Listen, Config: s.path}
+	info := runInfo{PID: os.Getpid(), Started: time.Now().UTC(), Bus: maskedURL(s.busURL), Roles: s.flags.roles, Prefix: s.cfg.Bus.Prefix, Listen: s.listens(), Config: s.path}
 	if err := writeRunInfo(s.cfg.StateDir, info); err != nil {
 		return err
 	}

@@ -193,7 +193,12 @@ func (s *service) startAgent() error {
 	if s.heal != nil {
 		o.Direct = s.heal.healer.Alarm
 		o.Hint = s.heal.healer.Hint
-		o.OnSnapshot = func(snap policies.Snapshot, _ policies.Instance) { s.heal.healer.Observe(snap) }
+	}
+	o.OnSnapshot = func(snap policies.Snapshot, in policies.Instance) {
+		if s.heal != nil {
+			s.heal.healer.Observe(snap)
+		}
+		s.web.observe(snap, in)
 	}
 	a, err := agent.New(o)
 	if err != nil {
