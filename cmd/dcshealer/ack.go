@@ -33,11 +33,7 @@ func (a *app) ack(ctx context.Context, id, by, note string) error {
 	if err != nil {
 		return err
 	}
-	var in policies.Incident
-	err = write(ctx, cfg, by, func(j *journal.Journal) (err error) {
-		in, err = j.Acknowledge(ctx, id, policies.Ack{By: by, Note: strings.TrimSpace(note), At: moment()})
-		return err
-	})
+	in, err := acknowledge(ctx, cfg, id, by, note)
 	if err != nil {
 		return err
 	}
@@ -50,4 +46,13 @@ func (a *app) ack(ctx context.Context, id, by, note string) error {
 	}
 	fmt.Fprintln(a.stdout, printable(fmt.Sprintf("Incident %s (%s on %s of %s) is taken by %s; %s. Its story: dcshealer incidents show %s", in.ID, in.Cause, in.Node, in.Instance, by, then, in.ID)))
 	return nil
+}
+
+// acknowledge writes down who has taken an incident.
+func acknowledge(ctx context.Context, cfg policies.Config, id, by, note string) (in policies.Incident, err error) {
+	err = write(ctx, cfg, by, func(j *journal.Journal) (err error) {
+		in, err = j.Acknowledge(ctx, id, policies.Ack{By: by, Note: strings.TrimSpace(note), At: moment()})
+		return err
+	})
+	return in, err
 }

@@ -71,21 +71,27 @@ func (a *app) setLive(ctx context.Context, instance string, f liveFlags, enable 
 	if err != nil {
 		return err
 	}
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	g, err := f.grant(cfg, instance, enable, now)
+	row, err := switchLive(ctx, cfg, instance, f, enable)
 	if err != nil {
 		return err
 	}
-	if err := write(ctx, cfg, g.By, func(j *journal.Journal) error { return j.SetLive(ctx, g) }); err != nil {
-		return err
-	}
 	in, _ := cfg.Instance(instance)
-	row := liveRowOf(in, g, now)
 	if a.json() {
 		return a.printJSON(row)
 	}
 	fmt.Fprintln(a.stdout, printable(row.sentence(in)))
 	return nil
+}
+
+// switchLive writes down that an action may run for real on an instance, or may not.
+func switchLive(ctx context.Context, cfg policies.Config, instance string, f liveFlags, enable bool) (liveRow, error) {
+	now := moment()
+	g, err := f.grant(cfg, instance, enable, now)
+	if err != nil {
+		return liveRow{}, err
+	}
+	in, _ := cfg.Instance(instance)
+	return liveRowOf(in, g, now), write(ctx, cfg, g.By, func(j *journal.Journal) error { return j.SetLive(ctx, g) })
 }
 
 // sentence says what was switched, until when, and how to switch it back.

@@ -52,16 +52,28 @@ func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
 	if err != nil {
 		return err
 	}
-	now := moment()
-	w, err := f.word("pause", now)
+	p, running, err := setPause(ctx, cfg, instance, f)
 	if err != nil {
 		return err
 	}
-	if err := known(cfg, "pause", instance); err != nil {
-		return err
+	if a.json() {
+		return a.printJSON(pauseRowOf(p, running))
 	}
-	p := journal.Pause{Instance: instance, Until: w.until, Reason: w.reason, By: w.by, At: now}
-	var running []policies.Record
+	a.printPause(p, running)
+	return nil
+}
+
+// setPause stops all actions on an instance of the config, or with "" everywhere, and returns those that it stops on their way.
+func setPause(ctx context.Context, cfg policies.Config, instance string, f wordFlags) (p journal.Pause, running []policies.Record, err error) {
+	now := moment()
+	w, err := f.word("pause", now)
+	if err != nil {
+		return p, nil, err
+	}
+	if err := known(cfg, "pause", instance); err != nil {
+		return p, nil, err
+	}
+	p = journal.Pause{Instance: instance, Until: w.until, Reason: w.reason, By: w.by, At: now}
 	err = write(ctx, cfg, w.by, func(j *journal.Journal) error {
 		if err := keepsLonger(ctx, j, p); err != nil {
 			return err
@@ -72,11 +84,8 @@ func (a *app) pause(ctx context.Context, instance string, f wordFlags) error {
 		running, err = j.RunningLive(ctx)
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	running = slices.DeleteFunc(running, func(r policies.Record) bool { return instance != "" && r.Instance != instance })
-	return a.printPause(p, running)
+	return p, running, err
 }
 
 // keepsLonger is an error where a pause of the same scope stands that lasts longer than p: a person's short one must not end that of another.
@@ -102,14 +111,15 @@ func keepsLonger(ctx context.Context, j *journal.Journal, p journal.Pause) error
 	return nil
 }
 
-func (a *app) printPause(p journal.Pause, running []policies.Record) error {
-	if a.json() {
-		row := pauseRow{Instance: p.Instance, Until: orNil(p.Until), By: p.By, Reason: p.Reason, At: p.At, UnderWay: []string{}}
-		for _, r := range running {
-			row.UnderWay = append(row.UnderWay, r.ID)
-		}
-		return a.printJSON(row)
+func pauseRowOf(p journal.Pause, running []policies.Record) pauseRow {
+	row := pauseRow{Instance: p.Instance, Until: orNil(p.Until), By: p.By, Reason: p.Reason, At: p.At, UnderWay: []string{}}
+	for _, r := range running {
+		row.UnderWay = append(row.UnderWay, r.ID)
 	}
+	return row
+}
+
+func (a *app) printPause(p journal.Pause, running []policies.Record) {
 	until, scope := " until resumed", "--all"
 	if !p.Until.IsZero() {
 		until = untilText(p.Until)
@@ -121,5 +131,4 @@ func (a *app) printPause(p journal.Pause, running []policies.Record) error {
 	for _, r := range running {
 		fmt.Fprintln(a.stdout, printable(fmt.Sprintf("Under way, and stopped before its next command: %s on %s of %s (record %s)", r.Action, r.Node, r.Instance, r.ID)))
 	}
-	return nil
 }

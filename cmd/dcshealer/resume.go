@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dcshealer/policies"
 	"dcshealer/remediation/journal"
 )
 
@@ -47,12 +48,25 @@ func (a *app) resume(ctx context.Context, instance string, f wordFlags) error {
 	if err != nil {
 		return err
 	}
-	now := moment()
-	w, err := f.word("resume", now)
+	r, err := lift(ctx, cfg, instance, f)
 	if err != nil {
 		return err
 	}
-	r := resumed{Instance: instance, By: w.by, Reason: w.reason, Paused: []pauseRow{}}
+	if a.json() {
+		return a.printJSON(r)
+	}
+	a.printResumed(r)
+	return nil
+}
+
+// lift ends the pause of an instance, or with "" the one of all.
+func lift(ctx context.Context, cfg policies.Config, instance string, f wordFlags) (r resumed, err error) {
+	now := moment()
+	w, err := f.word("resume", now)
+	if err != nil {
+		return r, err
+	}
+	r = resumed{Instance: instance, By: w.by, Reason: w.reason, Paused: []pauseRow{}}
 	err = write(ctx, cfg, w.by, func(j *journal.Journal) error {
 		if r.Lifted, err = j.ClearPause(ctx, instance, w.by, w.reason, now); err != nil {
 			return err
@@ -60,24 +74,15 @@ func (a *app) resume(ctx context.Context, instance string, f wordFlags) error {
 		left, err := j.Pauses(ctx, now)
 		for _, p := range left {
 			if instance == "" || p.Instance == "" || p.Instance == instance {
-				r.Paused = append(r.Paused, pauseRow{Instance: p.Instance, Until: orNil(p.Until), By: p.By, Reason: p.Reason, At: p.At, UnderWay: []string{}})
+				r.Paused = append(r.Paused, pauseRowOf(p, nil))
 			}
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && !r.Lifted {
+		err = known(cfg, "resume", instance) // one that is gone from the config may still have been paused
 	}
-	if !r.Lifted {
-		if err := known(cfg, "resume", instance); err != nil { // one that is gone from the config may still have been paused
-			return err
-		}
-	}
-	if a.json() {
-		return a.printJSON(r)
-	}
-	a.printResumed(r)
-	return nil
+	return r, err
 }
 
 func (a *app) printResumed(r resumed) {

@@ -9,11 +9,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"dcshealer/agent/observer/web"
 	"dcshealer/policies"
-	"dcshealer/remediation/journal"
 )
 
 // webOrder is what a person asks for on the dashboard.
@@ -57,40 +55,27 @@ func readOrder(body []byte, fields string) (o webOrder, err error) {
 	return o, nil
 }
 
-// writeJournal runs one change of a person.
-func (w *webSide) writeJournal(ctx context.Context, by string, change func(*journal.Journal) error) error {
-	j, err := journal.Open(ctx, w.config().StateDir, operator(by))
-	if err != nil {
-		return err
-	}
-	return asFault(errors.Join(change(j), j.Close()))
-}
+func (o webOrder) flags() wordFlags { return wordFlags{period: o.For, reason: o.Reason, by: o.By} }
 
 func (w *webSide) setLive(ctx context.Context, r web.Request) (any, error) {
-	const fields = "instance, action, enabled, for, reason, by"
-	o, err := readOrder(r.Body, fields)
+	o, err := readOrder(r.Body, "instance, action, enabled, for, reason, by")
 	if err != nil {
 		return nil, err
 	}
 	if o.Enabled == nil {
 		return nil, badOrder("want enabled: true or false")
 	}
-	cfg, now := w.config(), time.Now().UTC().Truncate(time.Millisecond)
-	g, err := liveFlags{action: string(o.Action), period: o.For, reason: o.Reason, by: o.By}.grant(cfg, o.Instance, *o.Enabled, now)
-	if err != nil {
+	cfg, f := w.config(), liveFlags{wordFlags: o.flags(), action: string(o.Action)}
+	if _, err := f.grant(cfg, o.Instance, *o.Enabled, moment()); err != nil {
 		return nil, wrongParam(err)
 	}
-	if err := w.writeJournal(ctx, o.By, func(j *journal.Journal) error { return j.SetLive(ctx, g) }); err != nil {
-		return nil, err
-	}
-	in, _ := cfg.Instance(o.Instance)
-	return liveRowOf(in, g, now), nil
+	return switchLive(ctx, cfg, o.Instance, f, *o.Enabled)
 }
 
 // scope is the instance that a pause is about, "" for all of them: nobody means all by leaving a name out.
 func (o webOrder) scope(cfg policies.Config) (string, error) {
 	switch _, ok := cfg.Instance(o.Instance); {
-	case o.All && o.Instance != "", !o.All && o.Instance == "":
+	case o.All == (o.Instance != ""):
 		return "", badOrder("want either instance, or all: true")
 	case !o.All && !ok:
 		return "", unknownInstance(cfg, o.Instance)
@@ -98,43 +83,35 @@ func (o webOrder) scope(cfg policies.Config) (string, error) {
 	return o.Instance, nil
 }
 
+// scoped is what pause and resume take.
+func (w *webSide) scoped(r web.Request, fields string) (o webOrder, instance string, err error) {
+	if o, err = readOrder(r.Body, fields); err != nil {
+		return o, "", err
+	}
+	if instance, err = o.scope(w.config()); err != nil {
+		return o, "", err
+	}
+	if _, err := o.flags().word("order", moment()); err != nil {
+		return o, "", wrongParam(err)
+	}
+	return o, instance, nil
+}
+
 func (w *webSide) pause(ctx context.Context, r web.Request) (any, error) {
-	o, err := readOrder(r.Body, "instance or all, for, reason, by")
+	o, instance, err := w.scoped(r, "instance or all, for, reason, by")
 	if err != nil {
 		return nil, err
 	}
-	p := journal.Pause{Reason: o.Reason, By: o.By, At: time.Now().UTC().Truncate(time.Millisecond)}
-	if p.Instance, err = o.scope(w.config()); err != nil {
-		return nil, err
-	}
-	if p.Reason == "" {
-		return nil, badOrder("want reason: it goes into the journal")
-	}
-	if o.For != "" {
-		d, err := parseDuration(o.For)
-		if err != nil || d <= 0 {
-			return nil, badOrder("for %q: want a duration such as 30m, 2h or 3d", policies.Printable(o.For, 20))
-		}
-		p.Until = p.At.Add(d)
-	}
-	return p, w.writeJournal(ctx, o.By, func(j *journal.Journal) error { return j.SetPause(ctx, p) })
+	p, running, err := setPause(ctx, w.config(), instance, o.flags())
+	return pauseRowOf(p, running), err
 }
 
 func (w *webSide) resume(ctx context.Context, r web.Request) (any, error) {
-	o, err := readOrder(r.Body, "instance or all, reason, by")
+	o, instance, err := w.scoped(r, "instance or all, reason, by")
 	if err != nil {
 		return nil, err
 	}
-	instance, err := o.scope(w.config())
-	if err != nil {
-		return nil, err
-	}
-	var cleared bool
-	err = w.writeJournal(ctx, o.By, func(j *journal.Journal) (err error) {
-		cleared, err = j.ClearPause(ctx, instance, o.By, o.Reason, time.Now())
-		return err
-	})
-	return map[string]any{"instance": instance, "cleared": cleared}, err
+	return lift(ctx, w.config(), instance, o.flags())
 }
 
 func (w *webSide) acknowledge(ctx context.Context, r web.Request) (any, error) {
@@ -142,10 +119,6 @@ func (w *webSide) acknowledge(ctx context.Context, r web.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var in policies.Incident
-	err = w.writeJournal(ctx, o.By, func(j *journal.Journal) (err error) {
-		in, err = j.Acknowledge(ctx, r.ID, policies.Ack{By: o.By, Note: o.Note})
-		return err
-	})
-	return in, err
+	in, err := acknowledge(ctx, w.config(), r.ID, o.By, o.Note)
+	return in, asFault(err)
 }
