@@ -46,6 +46,7 @@ func (s *service) openWeb() error {
 		return err
 	}
 	w.server = server
+	server.Configure(cfg)
 	if w.listener, err = listenWeb(cfg); err != nil {
 		if !s.has("dashboard") {
 			s.log.Warn("metrics and health are not served", "err", err)
@@ -117,7 +118,7 @@ func (w *webSide) reloaded(cfg policies.Config) {
 		return
 	}
 	w.cfg.Store(&cfg)
-	w.server.Forget(cfg)
+	w.server.Configure(cfg)
 }
 
 // observe keeps what a probe of the agent read.

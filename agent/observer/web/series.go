@@ -95,12 +95,11 @@ func keep[T any](list []T, v T) []T {
 // series are the newest probes of every node, in memory.
 type series struct {
 	mu    sync.Mutex // guards what follows
-	nodes map[[2]string]*track
-	names map[string][]string // the nodes of an instance
-	order []string            // instances, as they came
+	nodes map[[2]string]*track // by instance and node
+	order [][2]string          // those of the config
 }
 
-func newSeries() *series { return &series{nodes: map[[2]string]*track{}, names: map[string][]string{}} }
+func newSeries() *series { return &series{nodes: map[[2]string]*track{}} }
 
 // Observe keeps a new snapshot; in is its instance. It does not wait.
 func (s *Server) Observe(snap policies.Snapshot, in policies.Instance, lag policies.Opt[int64]) {
@@ -110,10 +109,6 @@ func (s *Server) Observe(snap policies.Snapshot, in policies.Instance, lag polic
 	if i < 0 {
 		return
 	}
-	if _, known := s.series.names[in.Name]; !known {
-		s.series.order = append(s.series.order, in.Name)
-	}
-	s.series.names[in.Name] = nodeNames(in)
 	key := [2]string{in.Name, snap.Node}
 	t := s.series.nodes[key]
 	if t == nil {
@@ -124,28 +119,19 @@ func (s *Server) Observe(snap policies.Snapshot, in policies.Instance, lag polic
 	t.add(snap, lag)
 }
 
-func nodeNames(in policies.Instance) []string {
-	names := make([]string, len(in.Nodes))
-	for i, n := range in.Nodes {
-		names[i] = n.Name
-	}
-	return names
-}
-
-// Forget drops the nodes that a config has no longer.
-func (s *Server) Forget(cfg policies.Config) {
+// Configure says which nodes there are, and in which order. What is kept of others goes.
+func (s *Server) Configure(cfg policies.Config) {
 	s.series.mu.Lock()
 	defer s.series.mu.Unlock()
-	s.series.order = slices.DeleteFunc(s.series.order, func(name string) bool { _, ok := cfg.Instance(name); return !ok })
-	for key := range s.series.nodes {
-		in, ok := cfg.Instance(key[0])
-		if !ok || !slices.Contains(nodeNames(in), key[1]) {
-			delete(s.series.nodes, key)
+	s.series.order = nil
+	for _, in := range cfg.Instances {
+		for _, n := range in.Nodes {
+			s.series.order = append(s.series.order, [2]string{in.Name, n.Name})
 		}
-		if !ok {
-			delete(s.series.names, key[0])
-		} else {
-			s.series.names[key[0]] = nodeNames(in)
+	}
+	for key := range s.series.nodes {
+		if !slices.Contains(s.series.order, key) {
+			delete(s.series.nodes, key)
 		}
 	}
 }
@@ -212,14 +198,12 @@ func (s *series) list(instance, node string) []nodeView {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := []nodeView{}
-	for _, in := range s.order {
-		for _, name := range s.names[in] {
-			t := s.nodes[[2]string{in, name}]
-			if t == nil || instance != "" && in != instance || node != "" && name != node {
-				continue
-			}
-			out = append(out, t.view(in, name, node != ""))
+	for _, key := range s.order {
+		t := s.nodes[key]
+		if t == nil || instance != "" && key[0] != instance || node != "" && key[1] != node {
+			continue
 		}
+		out = append(out, t.view(key[0], key[1], node != ""))
 	}
 	return out
 }
