@@ -11,6 +11,7 @@ type Message struct {
 	Payload []byte    // as sent; any bytes of any length
 	At      time.Time // when it was received, or added to the stream
 	Stored  bool      // read from the stream, after the fact: it may be one that was already received
+	Entry   string    // id in the stream of what is to be acknowledged; empty: nothing is
 }
 
 // Topics are what a reader of the bus subscribes to: the channels of some severities, or everything under the prefix.

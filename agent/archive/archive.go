@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -21,7 +22,7 @@ import (
 const FileName = "alarms.db"
 
 const (
-	schemaVersion = 1
+	schemaVersion = 2
 	busyTimeout   = 5 * time.Second // for another process's write
 )
 
@@ -44,6 +45,12 @@ CREATE UNIQUE INDEX alarms_id ON alarms (id) WHERE id IS NOT NULL;
 CREATE INDEX alarms_received ON alarms (received);
 CREATE INDEX alarms_instance ON alarms (instance, received);
 `
+
+// steps bring a file from the schema of their index to the next.
+var steps = [schemaVersion]string{schema, `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO meta (key, value) VALUES ('id', lower(hex(randomblob(8))));
+`}
 
 // Archive is one open file. It is safe for concurrent use.
 type Archive struct {
@@ -118,7 +125,7 @@ func open(path, more string) (*Archive, error) {
 // migrate brings the file to this schema. Of two processes that start at once one does it: the transaction takes the
 // write lock first.
 func (a *Archive) migrate(ctx context.Context) error {
-	if _, err := a.db.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil {
+	if _, err := a.db.ExecContext(ctx, "PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal"); err != nil { // the first: of a new file only
 		return err
 	}
 	tx, err := a.db.BeginTx(ctx, nil)
@@ -130,10 +137,17 @@ func (a *Archive) migrate(ctx context.Context) error {
 	if err != nil || version == schemaVersion {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion)); err != nil {
+	step := strings.Join(steps[version:], "") + fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion)
+	if _, err := tx.ExecContext(ctx, step); err != nil {
 		return err
 	}
 	return tx.Commit()
+}
+
+// ID names this file, wherever it is moved; another file has another.
+func (a *Archive) ID(ctx context.Context) (id string, err error) {
+	err = a.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'id'").Scan(&id)
+	return id, a.explain("read", err)
 }
 
 type querier interface {

@@ -16,8 +16,8 @@ var (
 	ErrDuplicate = errors.New("an alarm that was received before")
 )
 
-// rememberedIDs are three times what the stream holds, so that a whole stream read again brings no duplicate.
-const rememberedIDs = 1 << 15
+// rememberedIDs are more than what the stream holds, so that a whole stream read again brings no duplicate.
+const rememberedIDs = 1 << 17
 
 // Decoder turns one consumer's messages into alarms. An alarm that comes twice with one id (published again after a
 // lost answer, or read from the stream too) is given out once. Malformed messages are counted, and logged once per

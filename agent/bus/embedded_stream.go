@@ -12,14 +12,19 @@ import (
 	"dcshealer/policies"
 )
 
-// alarmStream is the embedded bus's stream, with the forms of XADD, XLEN, XRANGE and XREVRANGE that Bus uses.
+// embeddedBytes bounds what the stream takes of this process's memory.
+const embeddedBytes = 64 << 20
+
+// alarmStream is the embedded bus's stream, with the forms of the commands that Bus uses.
 // Miniredis's own compares ids as text in every entry: reading 10,000 alarms took it minutes, holding its lock.
 type alarmStream struct {
 	key string
 
 	mu      sync.Mutex // guards what follows
 	entries []streamEntry
+	bytes   int // of them
 	last    streamID
+	groups  map[string]*streamGroup
 }
 
 type streamEntry struct {
@@ -41,7 +46,7 @@ func (s *alarmStream) hook(c *server.Peer, cmd string, args []string) (done bool
 	case "XREVRANGE":
 		s.rang(c, args, true)
 	default:
-		return false
+		return s.groupHook(c, cmd, args)
 	}
 	return true
 }
@@ -65,13 +70,17 @@ func (s *alarmStream) append(channel, payload string, now time.Time) streamID {
 		id = s.last.next()
 	}
 	s.last = id
-	if len(s.entries) >= streamCap {
+	e := streamEntry{id, channel, payload}
+	for s.bytes += e.cost(); len(s.entries) >= streamCap || s.bytes > embeddedBytes && len(s.entries) > 0; {
+		s.bytes -= s.entries[0].cost()
 		s.entries[0] = streamEntry{} // let go of the payload
 		s.entries = s.entries[1:]
 	}
-	s.entries = append(s.entries, streamEntry{id, channel, payload})
+	s.entries = append(s.entries, e)
 	return id
 }
+
+func (e streamEntry) cost() int { return len(e.channel) + len(e.payload) + messageCost }
 
 // rang reads KEY FROM TO [COUNT N]; ids are -, + or ms-seq.
 func (s *alarmStream) rang(c *server.Peer, args []string, reverse bool) {
@@ -114,9 +123,13 @@ func (s *alarmStream) between(from, to string) ([]streamEntry, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := sort.Search(len(s.entries), func(i int) bool { return !s.entries[i].id.less(low) })
-	j := sort.Search(len(s.entries), func(i int) bool { return high.less(s.entries[i].id) })
+	i, j := s.index(low), sort.Search(len(s.entries), func(i int) bool { return high.less(s.entries[i].id) })
 	return append([]streamEntry(nil), s.entries[i:max(i, j)]...), nil
+}
+
+// index is that of the first entry at or after an id. The caller holds s.mu.
+func (s *alarmStream) index(id streamID) int {
+	return sort.Search(len(s.entries), func(i int) bool { return !s.entries[i].id.less(id) })
 }
 
 // boundID reads an end of a range; a missing seq is the other end's.
@@ -141,8 +154,12 @@ func writeEntries(c *server.Peer, entries []streamEntry, count int, reverse bool
 		if reverse {
 			e = entries[len(entries)-1-i]
 		}
-		c.WriteLen(2)
-		c.WriteBulk(e.id.String())
-		c.WriteStrings([]string{fieldChannel, e.channel, fieldPayload, e.payload})
+		writeEntry(c, e)
 	}
+}
+
+func writeEntry(c *server.Peer, e streamEntry) {
+	c.WriteLen(2)
+	c.WriteBulk(e.id.String())
+	c.WriteStrings([]string{fieldChannel, e.channel, fieldPayload, e.payload})
 }

@@ -105,7 +105,7 @@ func encodeRequest(args []string) []byte {
 // embeddedCommands are all that a bus needs. The others of miniredis (scripts, transactions, blocking reads) could hold
 // its lock for good, or fill this process's memory.
 var embeddedCommands = []string{"AUTH", "CLIENT", "COMMAND", "ECHO", "HELLO", "INFO", "PING", "PSUBSCRIBE", "PUBLISH", "PUBSUB",
-	"PUNSUBSCRIBE", "QUIT", "SUBSCRIBE", "UNSUBSCRIBE", "XADD", "XLEN", "XRANGE", "XREVRANGE"}
+	"PUNSUBSCRIBE", "QUIT", "SUBSCRIBE", "UNSUBSCRIBE", "XACK", "XADD", "XAUTOCLAIM", "XGROUP", "XLEN", "XRANGE", "XREADGROUP", "XREVRANGE"}
 
 // allowed answers every other command with an error, and those of the stream itself, before miniredis sees them.
 func allowed(stream *alarmStream) server.Hook {

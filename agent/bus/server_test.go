@@ -78,11 +78,13 @@ func newBus(t *testing.T, url policies.Secret, log *slog.Logger) *Bus {
 
 // reader runs a subscription and keeps what it brings.
 type reader struct {
-	sub *Subscription
-	dec *Decoder
+	sub  *Subscription
+	dec  *Decoder
+	acks bool // what it gets
 
 	mu     sync.Mutex
 	raw    int
+	stored int // of them from a group
 	alarms []policies.Alarm
 }
 
@@ -109,12 +111,24 @@ func (r *reader) consume() {
 		r.mu.Lock()
 		for _, m := range batch {
 			r.raw++
+			if m.Entry != "" {
+				r.stored++
+			}
 			if a, err := r.dec.Decode(m); err == nil {
 				r.alarms = append(r.alarms, a)
 			}
 		}
 		r.mu.Unlock()
+		if r.acks {
+			r.sub.Ack(batch)
+		}
 	}
+}
+
+func (r *reader) entries() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stored
 }
 
 func (r *reader) got() []policies.Alarm {

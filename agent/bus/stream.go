@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	streamCap      = 10_000          // entries that are kept; the server may keep a few more
+	streamCap      = 100_000         // entries that are kept, about 33 MB; the server may keep a few more
 	catchUpPage    = 500             // entries per XRANGE
 	catchUpTimeout = 5 * time.Second // the live connection is not read meanwhile
 	fieldChannel   = "channel"

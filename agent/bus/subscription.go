@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,14 +28,21 @@ type Subscription struct {
 	ready  chan struct{}
 	timing timing
 
+	group  *member // nil: it reads the stream by itself
+	pacing pacing
+
 	connected atomic.Bool
 	dropped   atomic.Int64
 
-	// only Run's goroutine touches these
-	confirmed map[string]bool
-	position  streamID // the newest entry of the stream that we know of
-	placed    bool     // position is set
-	dropping  int64    // dropped when the current spell began; 0: none
+	confirmed map[string]bool // only Run's goroutine touches it
+
+	reading  sync.Mutex // guards what follows, and orders what is read from the stream
+	position streamID   // the newest entry of the stream that we know of
+	placed   bool       // position is set
+	behind   bool       // there was no time to read on to the end
+
+	spell    sync.Mutex // guards dropping
+	dropping int64      // dropped when the current spell began; 0: none
 }
 
 // timing says when silence becomes suspicious, and when it is a lost connection. A process that was stopped and a
@@ -47,7 +55,7 @@ var usualTiming = timing{tick: time.Second, ping: 3 * time.Second, dead: 9 * tim
 func (b *Bus) Subscribe(t policies.Topics) *Subscription {
 	log := b.log.With("topics", strings.Join(topicNames(t, b.prefix), " "))
 	return &Subscription{bus: b, topics: t, log: log, queue: newQueue(queueMessages, queueBytes), ready: make(chan struct{}),
-		state: link{log: log, what: "subscription"}, timing: usualTiming, wire: &wire{base: b.newDialer()}}
+		state: link{log: log, what: "subscription"}, timing: usualTiming, pacing: usualPacing, wire: &wire{base: b.newDialer()}}
 }
 
 // Ready is closed once the server has confirmed the whole subscription for the first time.
@@ -68,7 +76,6 @@ func (s *Subscription) Batch(ctx context.Context, max int, linger time.Duration)
 // Run receives until the context ends; it returns nil then. It may be called once.
 func (s *Subscription) Run(ctx context.Context) error {
 	defer s.queue.close()
-	defer s.connected.Store(false)
 	client := s.bus.newClient(s.wire.dial)
 	defer client.Close()
 	ps := client.Subscribe(ctx) // no channels: connects to nothing yet
@@ -78,6 +85,8 @@ func (s *Subscription) Run(ctx context.Context) error {
 	s.register(ctx, ps)
 	watched := s.startWatch(ctx, ps)
 	defer watched()
+	followed := s.startFollowing(ctx)
+	defer func() { followed(); s.connected.Store(false) }()
 	for ctx.Err() == nil {
 		reply, err := ps.Receive(ctx)
 		if err == nil {
@@ -152,14 +161,17 @@ func (s *Subscription) subscribed(ctx context.Context) {
 func (s *Subscription) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.behind = false
 	for {
 		err := s.readOn(ctx)
 		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
 			return
 		}
-		// After a restart of the server each connection left in the pool fails once: what was missed must not hang on that.
-		var reply redis.Error
-		if errors.As(err, &reply) || ctx.Err() != nil {
+		// After a restart of the server each connection left in the pool fails once, and it may still be loading: what was
+		// missed must not hang on that.
+		if s.behind = isPassing(err) && ctx.Err() != nil; s.behind || !isPassing(err) {
 			s.bus.stream.refused(s.log, "stream not read", err)
 			return
 		}
@@ -170,8 +182,20 @@ func (s *Subscription) catchUp(ctx context.Context) {
 // catchUpPause lies between two tries to read the stream.
 const catchUpPause = 50 * time.Millisecond
 
-// readOn hands over what the stream holds beyond our place in it.
+// isPassing reports an error that says nothing of what the server permits: it may be gone at the next try.
+func isPassing(err error) bool {
+	var reply redis.Error
+	return !errors.As(err, &reply) || errorIs(err, "LOADING") || errorIs(err, "BUSY") || errorIs(err, "MASTERDOWN")
+}
+
+// readOn hands over what the stream holds beyond our place in it. The caller holds s.reading.
 func (s *Subscription) readOn(ctx context.Context) error {
+	if s.group != nil && s.group.due(time.Now()) {
+		err := s.drain(ctx)
+		if !s.groupRefused(err) {
+			return err
+		}
+	}
 	last, err := s.bus.lastID(ctx)
 	if err != nil {
 		return err
@@ -189,15 +213,21 @@ func (s *Subscription) readOn(ctx context.Context) error {
 }
 
 func (s *Subscription) pushIfWanted(m policies.Message) {
-	severity, ok := policies.ChannelSeverity(s.bus.prefix, m.Channel)
-	if ok && (s.topics.All || slices.Contains(s.topics.Severities, severity)) {
+	if s.wants(m.Channel) {
 		s.push(m)
 	}
+}
+
+func (s *Subscription) wants(channel string) bool {
+	severity, ok := policies.ChannelSeverity(s.bus.prefix, channel)
+	return ok && (s.topics.All || slices.Contains(s.topics.Severities, severity))
 }
 
 func (s *Subscription) push(m policies.Message) {
 	n := int64(s.queue.push(m))
 	total := s.dropped.Add(n)
+	s.spell.Lock()
+	defer s.spell.Unlock()
 	switch {
 	case n > 0 && s.dropping == 0:
 		s.dropping = total - n + 1

@@ -22,8 +22,14 @@ type Store interface {
 	Append(ctx context.Context, entries []archive.Entry) (added []bool, err error)
 }
 
+// Acknowledger is a feed that wants to know which messages are dealt with; those that are not it may hand out again, also
+// after a crash.
+type Acknowledger interface {
+	Ack(batch []policies.Message)
+}
+
 // Archiver keeps every message of a feed, the malformed ones too, and prints a line for each alarm that is new to the
-// archive, once it is kept. While the archive fails, messages wait in the feed's bounded queue.
+// archive, once it is kept; then it tells the feed so. While the archive fails, messages wait in the feed's bounded queue.
 type Archiver struct {
 	feed   Feed
 	decode Decoder
@@ -52,7 +58,11 @@ func (a *Archiver) Run(ctx context.Context) error {
 		if len(batch) == 0 {
 			break
 		}
-		lost += a.keep(end, a.entries(batch))
+		n := a.keep(end, a.entries(batch))
+		if feed, ok := a.feed.(Acknowledger); ok && n == 0 {
+			feed.Ack(batch)
+		}
+		lost += n
 	}
 	if lost > 0 {
 		a.lines.log.Error("stopped with messages that the archive has not taken", "count", lost)

@@ -76,33 +76,47 @@ func (a *app) observe(ctx context.Context, role string, topics policies.Topics, 
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	sub := b.Subscribe(topics)
-	o := observer.Options{Feed: sub, Decode: bus.NewDecoder(b.Prefix(), log.With("component", role)), Out: a.stdout, Prefix: b.Prefix(), Log: log}
-	run, closeRole, err := openRole(ctx, role, o, cfg)
+	r, err := openRole(ctx, role, topics, b, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeRole()) }()
+	defer func() { err = errors.Join(err, r.close()) }()
+	o := observer.Options{Feed: r.feed, Decode: bus.NewDecoder(b.Prefix(), log.With("component", role)), Out: a.stdout, Prefix: b.Prefix(), Log: log}
 	var wg sync.WaitGroup
 	defer wg.Wait() // before the archive is closed
-	wg.Go(func() { _ = run(ctx) })
-	return sub.Run(ctx)
+	wg.Go(func() { _ = r.run(o)(ctx) })
+	return r.feed.Run(ctx)
 }
 
-// openRole makes the role and says how to close what it needs.
-func openRole(ctx context.Context, role string, o observer.Options, cfg policies.Config) (run func(context.Context) error, closeRole func() error, err error) {
-	nothing := func() error { return nil }
+// observed is a role with its feed and what to close after it.
+type observed struct {
+	feed  *bus.Subscription
+	run   func(observer.Options) func(context.Context) error
+	close func() error
+}
+
+func openRole(ctx context.Context, role string, topics policies.Topics, b *bus.Bus, cfg policies.Config) (observed, error) {
+	r := observed{close: func() error { return nil }}
 	switch role {
 	case "dba":
-		return observer.NewDBA(o).Run, nothing, nil
+		r.run = func(o observer.Options) func(context.Context) error { return observer.NewDBA(o).Run }
 	case "dashboard":
-		return observer.NewDashboard(o).Run, nothing, nil
+		r.run = func(o observer.Options) func(context.Context) error { return observer.NewDashboard(o).Run }
 	case "healer":
-		return observer.NewHealerConsole(o).Run, nothing, nil
+		r.run = func(o observer.Options) func(context.Context) error { return observer.NewHealerConsole(o).Run }
+	}
+	if r.run != nil {
+		r.feed = b.Subscribe(topics)
+		return r, nil
 	}
 	store, err := archive.Open(ctx, filepath.Join(cfg.StateDir, archiveFile))
 	if err != nil {
-		return nil, nil, err
+		return r, err
 	}
-	return observer.NewArchiver(o, store).Run, store.Close, nil
+	r.run = func(o observer.Options) func(context.Context) error { return observer.NewArchiver(o, store).Run }
+	r.close = store.Close
+	if r.feed, err = archiverFeed(ctx, b, store); err != nil {
+		return r, errors.Join(err, store.Close())
+	}
+	return r, nil
 }

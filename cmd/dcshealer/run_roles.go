@@ -93,7 +93,11 @@ func (s *service) startRoles(ctx context.Context) error {
 		s.parts.start("dashboard", observer.NewDashboard(s.observing("dashboard", sub)).Run)
 	}
 	if s.has("healer") {
-		ready = append(ready, s.startHealer())
+		r, err := s.startHealer()
+		if err != nil {
+			return err
+		}
+		ready = append(ready, r)
 	}
 	if !s.has("agent") {
 		return nil
@@ -133,19 +137,26 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 		return nil, err
 	}
 	s.parts.onStop("archive", store.Close)
-	sub := s.bus.Subscribe(observer.ArchiverTopics())
+	sub, err := archiverFeed(ctx, s.bus, store)
+	if err != nil {
+		return nil, err
+	}
 	ready := s.startSubscription("archiver subscription", sub)
 	s.parts.start("archiver", observer.NewArchiver(s.observing("archiver", sub), store).Run)
 	return ready, nil
 }
 
 // startHealer starts the state machines, then the reader that hands them the critical alarms.
-func (s *service) startHealer() <-chan struct{} {
+func (s *service) startHealer() (<-chan struct{}, error) {
 	h := s.heal.healer
+	id, err := busID(s.cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	s.heal.pub = s.bus.NewPublisher()
 	s.parts.start("healer publisher", s.heal.pub.Run)
 	s.parts.start("healer", h.Run)
-	sub := s.bus.Subscribe(observer.DBATopics())
+	sub := s.bus.SubscribeGroup(observer.DBATopics(), bus.Group{Name: "healer-" + id, Consumer: operator("").Host})
 	ready := s.startSubscription("healer subscription", sub)
 	log := s.log.With("component", "healer")
 	decoder, gate := bus.NewDecoder(s.cfg.Bus.Prefix, log), bus.NewGate(s.keys, s.cfg.Bus.Prefix, log)
@@ -169,9 +180,10 @@ func (s *service) startHealer() <-chan struct{} {
 					h.Alarm(a)
 				}
 			}
+			sub.Ack(batch)
 		}
 	})
-	return ready
+	return ready, nil
 }
 
 // startAgent starts watching. Critical alarms also go to the healer of this process directly: a dead bus stops nothing.
