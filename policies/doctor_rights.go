@@ -88,6 +88,8 @@ func RightQuestion(command string) []string {
 		"scan": {"0"}, "select": {"0"}, "replicaof": {"127.0.0.1", "6379"}, "client|kill": {"type", "master"}, "client|setname": {"x"},
 		"config|get": {"maxmemory"}, "config|set": {"maxmemory", "0"}, "pttl": {"x"}, "memory|usage": {"x"}, "eval": {"return 1", "0"}, "unlink": {"x"},
 		"publish": {"x", "x"}, "subscribe": {"x"}, "psubscribe": {"x"}, "xadd": {"x", "*", "x", "x"}, "xrange": {"x", "-", "+"}, "xrevrange": {"x", "+", "-"},
+		"xgroup|create": {"x", "x", "$"}, "xreadgroup": {"group", "x", "x", "streams", "x", ">"}, "xack": {"x", "x", "0"},
+		"xautoclaim": {"x", "x", "x", "0", "0"}, "xpending": {"x", "x"}, "xclaim": {"x", "x", "x", "0", "0"},
 	}
 	return append(strings.Split(command, "|"), arguments[command]...)
 }

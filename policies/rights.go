@@ -209,8 +209,14 @@ func (r Rights) SetUser(user string, l ACLLine) []string {
 	return setUser(user, l, r.Keys(l), r.Commands(l))
 }
 
-// busCommands are all that a bus is sent.
-var busCommands = []string{"ping", "publish", "subscribe", "psubscribe", "xadd", "xrange", "xrevrange"}
+// busCommands are all that a bus is sent. 6.0 has no XAUTOCLAIM and is sent two others for it.
+func (l ACLLine) busCommands() []string {
+	all := []string{"ping", "publish", "subscribe", "psubscribe", "xadd", "xrange", "xrevrange", "xgroup|create", "xreadgroup", "xack"}
+	if l == ACLLine60 {
+		return append(all, "xpending", "xclaim")
+	}
+	return append(all, "xautoclaim")
+}
 
 // BusUser is the command that makes the user of the bus: the channels under the prefix, and the stream. more are commands beyond
 // those of the bus itself, such as select where the URL names a database.
@@ -222,7 +228,7 @@ func BusUser(user, prefix string, l ACLLine, more ...string) []string {
 	if l == ACLLine70 {
 		more = append(l.ownQuestions(), more...)
 	}
-	return setUser(user, l, append(rules, "~"+StreamKey(prefix)), slices.Concat(busCommands, more))
+	return setUser(user, l, append(rules, "~"+StreamKey(prefix)), slices.Concat(l.busCommands(), more))
 }
 
 func setUser(user string, l ACLLine, rules, commands []string) []string {
