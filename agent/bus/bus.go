@@ -123,29 +123,17 @@ func (b *Bus) Publish(ctx context.Context, a policies.Alarm) error {
 // is unknown whether the alarm went out: sending it again with the same id is safe. A *policies.MalformedAlarm cannot
 // be sent at all.
 func (b *Bus) Send(ctx context.Context, a policies.Alarm) (receivers int64, err error) {
-	payload, err := b.Encode(a)
-	if err != nil {
-		return 0, fmt.Errorf("publish alarm of %s: %w", policies.Printable(a.Instance, 100), err)
+	batch := []parcel{{alarm: a, publish: true, add: true}}
+	b.carry(ctx, batch)
+	p := batch[0]
+	var bad *policies.MalformedAlarm
+	switch {
+	case errors.As(p.pubErr, &bad):
+		return 0, fmt.Errorf("publish alarm of %s: %w", policies.Printable(a.Instance, 100), p.pubErr)
+	case p.pubErr != nil:
+		return 0, p.pubErr
+	case p.addErr != nil:
+		b.stream.refused(b.log, "alarm not added to the stream", p.addErr)
 	}
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	pipe := b.client.Pipeline()
-	channel := a.Channel(b.prefix)
-	pub := pipe.Publish(ctx, channel, payload)
-	var add *redis.StringCmd
-	if a.Metric != policies.MetricCanary {
-		add = b.addToStream(ctx, pipe, channel, payload)
-	}
-	_, err = pipe.Exec(ctx)
-	pubErr := pub.Err()
-	if pubErr == nil && err != nil && (add == nil || add.Err() == nil) {
-		pubErr = err // of the connection (a wrong password, no more clients): then neither command was sent
-	}
-	if pubErr != nil {
-		return 0, fmt.Errorf("publish to %s on bus %s: %w", channel, b.Addr(), errors.Join(pubErr, ctx.Err()))
-	}
-	if add != nil && err != nil {
-		b.stream.refused(b.log, "alarm not added to the stream", err)
-	}
-	return pub.Val(), nil
+	return p.receivers, nil
 }

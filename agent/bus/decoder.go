@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"dcshealer/policies"
 )
@@ -33,6 +34,7 @@ type Decoder struct {
 	oldest int
 	counts map[string]int64
 	logged map[[2]string]bool
+	gaps   *gaps // nil: not looked for
 }
 
 // NewDecoder makes a decoder for channels of one prefix.
@@ -60,7 +62,7 @@ func (d *Decoder) Decode(m policies.Message) (policies.Alarm, error) {
 		return policies.Alarm{}, d.malformed(m.Channel, m, err)
 	}
 	a.Severity = severity
-	if a.ID != "" && !d.isNew(a.ID) {
+	if a.ID != "" && !d.isNew(a, time.Now()) {
 		return a, ErrDuplicate
 	}
 	return a, nil
@@ -91,13 +93,14 @@ func (d *Decoder) malformed(channel string, m policies.Message, err error) error
 }
 
 // isNew remembers an id by its hash: ids of others may be of any length.
-func (d *Decoder) isNew(id string) bool {
-	h := maphash.String(d.seed, id)
+func (d *Decoder) isNew(a policies.Alarm, received time.Time) bool {
+	h := maphash.String(d.seed, a.ID)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.known[h] {
 		return false
 	}
+	d.gaps.note(a, received)
 	d.known[h] = true
 	if len(d.ring) < rememberedIDs {
 		d.ring = append(d.ring, h)

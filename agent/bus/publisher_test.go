@@ -16,19 +16,34 @@ import (
 
 // fakeSend is a bus whose state the test sets.
 type fakeSend struct {
-	mu   sync.Mutex
-	err  error
-	sent []int64
+	mu          sync.Mutex
+	err, addErr error
+	sent, added []int64
 }
 
-func (f *fakeSend) send(_ context.Context, a policies.Alarm) (int64, error) {
+func (f *fakeSend) carry(_ context.Context, batch []parcel) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil {
-		return 0, f.err
+	for i := range batch {
+		p := &batch[i]
+		switch {
+		case p.publish && f.err != nil:
+			p.pubErr, p.addErr = f.err, f.err
+			continue
+		case p.publish:
+			f.sent = append(f.sent, p.alarm.Seq)
+		}
+		if p.add {
+			if p.addErr = f.addErr; p.addErr == nil {
+				f.added = append(f.added, p.alarm.Seq)
+			}
+		}
 	}
-	f.sent = append(f.sent, a.Seq)
-	return 1, nil
+}
+
+// newTestPublisher has room for some alarms in memory.
+func newTestPublisher(f *fakeSend, limit int, s *spool, log *logBuffer) *Publisher {
+	return newPublisher(f.carry, newBacklog(limit, s, log.logger()), log.logger())
 }
 
 func (f *fakeSend) set(err error) {
@@ -41,7 +56,7 @@ func TestAFullQueueKeepsTheNewestAndCountsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		bus := &fakeSend{err: &net.OpError{Op: "dial", Err: errors.New("refused")}}
-		p := newPublisher(bus.send, 10, log.logger())
+		p := newTestPublisher(bus, 10, nil, &log)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { _ = p.Run(ctx) }()
 		for i := 1; i <= 25; i++ {
@@ -80,7 +95,7 @@ func expired(ctx context.Context) context.Context {
 func TestWhatWaitsAtTheEndIsStillSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &fakeSend{}
-		p := newPublisher(bus.send, 10, (&logBuffer{}).logger())
+		p := newTestPublisher(bus, 10, nil, &logBuffer{})
 		for i := 1; i <= 5; i++ {
 			_ = p.Publish(t.Context(), testAlarm(i))
 		}
@@ -93,7 +108,7 @@ func TestWhatWaitsAtTheEndIsStillSent(t *testing.T) {
 func TestADeadBusDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &fakeSend{err: errors.New("down")}
-		p := newPublisher(bus.send, 10, (&logBuffer{}).logger())
+		p := newTestPublisher(bus, 10, nil, &logBuffer{})
 		_ = p.Publish(t.Context(), testAlarm(1))
 		started := time.Now()
 		if err := p.Run(expired(t.Context())); err != nil {
@@ -106,12 +121,11 @@ func TestADeadBusDoesNotHoldUpTheEnd(t *testing.T) {
 }
 
 func TestAnAlarmDroppedWhileItIsSentIsNotCountedTwice(t *testing.T) {
-	p := newPublisher(nil, 2, (&logBuffer{}).logger())
-	p.send = func(ctx context.Context, a policies.Alarm) (int64, error) {
+	p := newTestPublisher(&fakeSend{}, 2, nil, &logBuffer{})
+	p.carry = func(ctx context.Context, _ []parcel) {
 		for i := 2; i <= 4; i++ { // fills the queue and pushes out the one that is on its way, and 2
 			_ = p.Publish(ctx, testAlarm(i))
 		}
-		return 1, nil
 	}
 	_ = p.Publish(t.Context(), testAlarm(1))
 	p.deliver(t.Context())
@@ -121,7 +135,7 @@ func TestAnAlarmDroppedWhileItIsSentIsNotCountedTwice(t *testing.T) {
 }
 
 func TestAlarmThatCanNeverBeSentIsRefusedAtOnce(t *testing.T) {
-	p := newPublisher(nil, 2, (&logBuffer{}).logger())
+	p := newTestPublisher(&fakeSend{}, 2, nil, &logBuffer{})
 	var bad *policies.MalformedAlarm
 	if err := p.Publish(t.Context(), policies.Alarm{}); !errors.As(err, &bad) || bad.Kind != policies.MalformedNoInstance {
 		t.Errorf("%v, want no-instance", err)

@@ -81,7 +81,11 @@ func (a *app) observe(ctx context.Context, role string, topics policies.Topics, 
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	o := observer.Options{Feed: r.feed, Decode: bus.NewDecoder(b.Prefix(), log.With("component", role)), Out: a.stdout, Prefix: b.Prefix(), Log: log}
+	decoder := bus.NewDecoder(b.Prefix(), log.With("component", role))
+	if role == "archiver" {
+		decoder.CountGaps() // it reads every channel
+	}
+	o := observer.Options{Feed: r.feed, Decode: decoder, Out: a.stdout, Prefix: b.Prefix(), Log: log}
 	var wg sync.WaitGroup
 	defer wg.Wait() // before the archive is closed
 	wg.Go(func() { _ = r.run(o)(ctx) })

@@ -142,7 +142,9 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 		return nil, err
 	}
 	ready := s.startSubscription("archiver subscription", sub)
-	s.parts.start("archiver", observer.NewArchiver(s.observing("archiver", sub), store).Run)
+	o := s.observing("archiver", sub)
+	o.Decode = bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", "archiver")).CountGaps()
+	s.parts.start("archiver", observer.NewArchiver(o, store).Run)
 	return ready, nil
 }
 
@@ -153,7 +155,7 @@ func (s *service) startHealer() (<-chan struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.heal.pub = s.bus.NewPublisher()
+	s.heal.pub = s.bus.NewSpoolingPublisher(filepath.Join(s.cfg.StateDir, "spool-healer"))
 	s.parts.start("healer publisher", s.heal.pub.Run)
 	s.parts.start("healer", h.Run)
 	sub := s.bus.SubscribeGroup(observer.DBATopics(), bus.Group{Name: "healer-" + id, Consumer: operator("").Host})
@@ -188,7 +190,7 @@ func (s *service) startHealer() (<-chan struct{}, error) {
 
 // startAgent starts watching. Critical alarms also go to the healer of this process directly: a dead bus stops nothing.
 func (s *service) startAgent() error {
-	s.pub = s.bus.NewPublisher()
+	s.pub = s.bus.NewSpoolingPublisher(filepath.Join(s.cfg.StateDir, "spool-agent"))
 	s.parts.start("publisher", s.pub.Run)
 	source := operator("").Host
 	o := agent.Options{
