@@ -18,6 +18,8 @@ type fleet struct {
 	bus         string // bus.url; empty: embedded
 	busMore     string // further lines of the bus section, such as "tls: {ca_file: ca.pem}"
 	agent       string // the agent section's values
+	listen      string // empty: nothing is served
+	dashboard   string // its section's values; empty: none
 	policies    string // a policies section; empty: the defaults
 	instances   []string
 }
@@ -75,7 +77,11 @@ func (f *fleet) write() string {
 	for line := range strings.Lines(f.busMore) {
 		bus += "  " + strings.TrimSpace(line) + "\n"
 	}
-	text := bus + "state_dir: state\nlisten: \"\"\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies
+	web := fmt.Sprintf("listen: %q\n", f.listen)
+	if f.dashboard != "" {
+		web += "dashboard: {" + f.dashboard + "}\n"
+	}
+	text := bus + web + "state_dir: state\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies
 	if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {
 		f.t.Fatal(err)
 	}

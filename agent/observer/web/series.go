@@ -94,7 +94,7 @@ func keep[T any](list []T, v T) []T {
 
 // series are the newest probes of every node, in memory.
 type series struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex           // guards what follows
 	nodes map[[2]string]*track // by instance and node
 	order [][2]string          // those of the config
 }

@@ -120,4 +120,14 @@ document.getElementById('logout').addEventListener('click', logout);
 document.getElementById('zone').textContent = 'Times are in ' + zone;
 window.addEventListener('hashchange', () => show(true));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => show()); // charts take their colours when they are made
+
+// A browser has six connections to one server: a tab that nobody sees gives its own back, and looks anew when it is seen again.
+function rest() {
+  source?.close();
+  source = null;
+  told('wait');
+}
+window.addEventListener('pagehide', rest);
+window.addEventListener('pageshow', e => { if (e.persisted) restart(); });
+document.addEventListener('visibilitychange', () => (document.hidden ? rest() : restart()));
 restart();
