@@ -33,7 +33,7 @@ type hub struct {
 }
 
 func newHub() *hub {
-	return &hub{readers: map[chan event]bool{}, next: time.Now().UnixMilli()} // ids rise over restarts, so that nothing old is replayed for new
+	return &hub{readers: map[chan event]bool{}, next: time.Now().UnixMicro()} // ids rise over restarts, so that nothing old is replayed for new
 }
 
 // Publish sends an event of a kind to all who listen: alarm, state or action.

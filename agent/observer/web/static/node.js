@@ -4,7 +4,7 @@ import { get } from './api.js';
 import { lineChart } from './charts.js';
 import { every } from './fleet.js';
 
-const ms = s => (s * 1000).toFixed(s < .01 ? 2 : 0) + ' ms';
+const ms = s => (s * 1000).toFixed(s < .01 && s > 0 ? 1 : 0) + ' ms';
 
 // rises turns a counter into how much it rose from probe to probe; a restart sets it back, which is no fall.
 const rises = list => list.map((v, i) => (i === 0 || v === null || list[i - 1] === null ? null : Math.max(0, v - list[i - 1])));
@@ -20,7 +20,7 @@ function charts(n) {
     ['Evictions', [{ label: 'keys from probe to probe', colour: 'c3', values: rises(v.evicted_keys_total) }], count],
     ['Expirations', [{ label: 'keys from probe to probe', colour: 'c5', values: rises(v.expired_keys_total) }], count],
     ['Slow log', [{ label: 'entries from probe to probe', colour: 'c3', values: rises(v.slowlog_entries_total) }], count],
-    ['Latency', [{ label: 'round trip of INFO', colour: 'c6', values: v.round_trip_seconds }], ms],
+    ['Latency', [{ label: 'round trip of INFO', colour: 'c6', fine: true, values: v.round_trip_seconds }], ms],
     ['Operations', [{ label: 'per second', colour: 'c1', values: v.operations_per_second }], count],
   ].filter(([, lines]) => known(lines[0].values)).map(([title, lines, format]) => lineChart(title, at, lines, format));
 }
