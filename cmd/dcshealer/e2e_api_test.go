@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -15,8 +13,8 @@ import (
 	"dcshealer/policies"
 )
 
-// ask makes a request of the API; a body makes it a change, as the page sends it.
-func ask(t *testing.T, client *http.Client, url, body string, headers ...string) (status int, text string) {
+// request asks the API something; a body makes it a change, as the page sends it.
+func request(t *testing.T, client *http.Client, url, body string, headers ...string) (status int, text string) {
 	t.Helper()
 	method := "GET"
 	if body != "" {
@@ -70,7 +68,7 @@ func TestTheAPIIsTheCommandLine(t *testing.T) {
 	} {
 		until(t, path+" is what dcshealer "+strings.Join(args, " ")+" prints", func() bool {
 			code, stdout, stderr := here(t, append(args, "-c", f.file, "-o", "json")...)
-			status, text := ask(t, http.DefaultClient, base+"/api/v1"+path, "")
+			status, text := request(t, http.DefaultClient, base+"/api/v1"+path, "")
 			if code != 0 || status != 200 {
 				t.Fatalf("%s: %d %s; %s", path, status, text, stderr)
 			}
@@ -80,12 +78,9 @@ func TestTheAPIIsTheCommandLine(t *testing.T) {
 	f.changesByAPI(base, record)
 	f.countsAndIsReady(base)
 
-	secret := filepath.Join(filepath.Dir(f.file), "token")
-	if err := os.WriteFile(secret, []byte("another-token-0123456789\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f.beside("token", "another-token-0123456789\n")
 	succeeds(t, "config", "reload", "-c", f.file)
-	if status, _ := ask(t, http.DefaultClient, base+"/api/v1/resume", `{"all":true,"reason":"e2e","by":"ann"}`, dashboardBearer); status != 401 {
+	if status, _ := request(t, http.DefaultClient, base+"/api/v1/resume", `{"all":true,"reason":"e2e","by":"ann"}`, dashboardBearer); status != 401 {
 		t.Errorf("the old token after a reload: %d", status)
 	}
 	p.stopsWell(sigterm)
@@ -114,10 +109,10 @@ func (f *fleet) changesByAPI(base string, record policies.Record) {
 		{"/incidents/" + record.Incident + "/ack", `{"by":"ann","note":"mine"}`, 200, `"by":"ann via dashboard"`},
 		{"/incidents/nosuch/ack", `{"by":"ann"}`, 404, "no such incident"},
 	} {
-		if status, text := ask(f.t, http.DefaultClient, base+"/api/v1"+c.path, c.body); status != 401 {
+		if status, text := request(f.t, http.DefaultClient, base+"/api/v1"+c.path, c.body); status != 401 {
 			f.t.Errorf("%s without the token: %d %s", c.path, status, text)
 		}
-		if status, text := ask(f.t, http.DefaultClient, base+"/api/v1"+c.path, c.body, dashboardBearer); status != c.want || !strings.Contains(text, c.says) {
+		if status, text := request(f.t, http.DefaultClient, base+"/api/v1"+c.path, c.body, dashboardBearer); status != c.want || !strings.Contains(text, c.says) {
 			f.t.Errorf("%s %s: %d %s, want %d %s", c.path, c.body, status, text, c.want, c.says)
 		}
 	}
@@ -129,12 +124,12 @@ func (f *fleet) changesByAPI(base string, record policies.Record) {
 func (f *fleet) countsAndIsReady(base string) {
 	f.t.Helper()
 	until(f.t, "what was decided is counted", func() bool {
-		_, text := ask(f.t, http.DefaultClient, base+"/metrics", "")
+		_, text := request(f.t, http.DefaultClient, base+"/metrics", "")
 		return strings.Contains(text, `dcshealer_actions_total{action="reattach-replica",outcome="planned"} 1`) && strings.Contains(text, `dcshealer_guard_refusals_total{guard="mode"} 1`) &&
 			strings.Contains(text, `dcshealer_alarms_standing{instance="dcs-prod-01",severity="critical"} 1`) && strings.Contains(text, `dcshealer_incidents_open{instance="dcs-prod-01"} 1`)
 	})
 	until(f.t, "it is ready", func() bool {
-		status, text := ask(f.t, http.DefaultClient, base+"/readyz", "")
+		status, text := request(f.t, http.DefaultClient, base+"/readyz", "")
 		var ready struct{ Checks []struct{ Name string } }
 		if err := json.Unmarshal([]byte(text), &ready); err != nil || len(ready.Checks) != 3 {
 			f.t.Fatalf("%v: %s", err, text)
@@ -155,11 +150,8 @@ func TestBeyondLoopbackOnlyWithTokenAndTLS(t *testing.T) {
 	}
 	f.tokenFile()
 	cert, key := testKeyPair(t)
-	for name, data := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
-		if err := os.WriteFile(filepath.Join(filepath.Dir(f.file), name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.beside("cert.pem", string(cert))
+	f.beside("key.pem", string(key))
 	f.dashboard += ", tls: {cert_file: cert.pem, key_file: key.pem}"
 	p := running(t, "-c", f.write())
 	found := regexp.MustCompile(`url=https://\S*:(\d+)`)
@@ -167,11 +159,11 @@ func TestBeyondLoopbackOnlyWithTokenAndTLS(t *testing.T) {
 	base := "https://127.0.0.1:" + found.FindStringSubmatch(p.stderr.String())[1]
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // the certificate names nobody
 	for path, want := range map[string]int{"/healthz": 200, "/": 200, "/metrics": 401, "/api/v1/status": 401, "/api/v1/events": 401} {
-		if status, text := ask(t, client, base+path, ""); status != want {
+		if status, text := request(t, client, base+path, ""); status != want {
 			t.Errorf("%s: %d, want %d: %s", path, status, want, text)
 		}
 	}
-	if status, _ := ask(t, client, base+"/metrics", "", dashboardBearer); status != 200 {
+	if status, _ := request(t, client, base+"/metrics", "", dashboardBearer); status != 200 {
 		t.Errorf("metrics with the token: %d", status)
 	}
 	client.CloseIdleConnections()
@@ -186,15 +178,15 @@ func TestReadyNamesABusThatIsAway(t *testing.T) {
 	f.bus = bus.url()
 	f.add("dcs-prod-01", "", master("m", s))
 	_, base := f.served(t)
-	until(t, "it is ready", func() bool { status, _ := ask(t, http.DefaultClient, base+"/readyz", ""); return status == 200 })
+	until(t, "it is ready", func() bool { status, _ := request(t, http.DefaultClient, base+"/readyz", ""); return status == 200 })
 	bus.end()
 	until(t, "it is not", func() bool {
-		status, text := ask(t, http.DefaultClient, base+"/readyz", "")
+		status, text := request(t, http.DefaultClient, base+"/readyz", "")
 		return status == 503 && strings.Contains(text, "not subscribed to the bus")
 	})
-	if status, _ := ask(t, http.DefaultClient, base+"/healthz", ""); status != 200 {
+	if status, _ := request(t, http.DefaultClient, base+"/healthz", ""); status != 200 {
 		t.Errorf("it is alive all the same: %d", status)
 	}
 	bus.relaunch()
-	until(t, "it is ready again", func() bool { status, _ := ask(t, http.DefaultClient, base+"/readyz", ""); return status == 200 })
+	until(t, "it is ready again", func() bool { status, _ := request(t, http.DefaultClient, base+"/readyz", ""); return status == 200 })
 }

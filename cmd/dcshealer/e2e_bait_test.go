@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,6 +45,8 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	f.beside("one.pass", baitPassword+"\n")
 	f.beside("wrong.pass", baitPassword+"-wrong\n")
 	f.beside("rights.pass", baitPassword+"-rights\n")
+	f.beside("token", baitPassword+"-token\n")
+	f.listen, f.dashboard = "127.0.0.1:0", "token_file: token"
 	m.do("ACL", "SETUSER", "narrow", "on", ">"+baitPassword+"-rights", "~none*", "+@all", "-scan", "-config|set")
 	r.do("ACL", "SETUSER", "narrow", "on", ">"+baitPassword+"-rights", "~none*", "+@all")
 	m.do("CONFIG", "SET", "slowlog-log-slower-than", "0") // commands with key names in the slow log, which is read
@@ -71,6 +74,12 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 			ask(strings.Join(args, " ")+" "+format, append(args, "-c", file, "-o", format)...)
 		}
 	}
+	base := p.serves()
+	for _, path := range []string{"/", "/metrics", "/readyz", "/api/v1/session", "/api/v1/status", "/api/v1/incidents", "/api/v1/actions", "/api/v1/alarms", "/api/v1/trend", "/api/v1/report",
+		"/api/v1/live", "/api/v1/nodes", "/api/v1/nodes?node=wrong-m", "/api/v1/why/one", "/api/v1/why/nosuch"} {
+		_, outputs["dashboard "+path] = request(t, http.DefaultClient, base+path, "")
+	}
+	_, outputs["dashboard login"] = request(t, http.DefaultClient, base+"/api/v1/login", `{"token":"`+baitPassword+`-wrong"}`)
 	// What a user without rights meets, with the keys expired anew; and a password that changes in a reload.
 	m.do("FLUSHDB")
 	m.expire(20_000)

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,17 +19,21 @@ func (f *fleet) served(t *testing.T) (p *process, base string) {
 	t.Helper()
 	f.listen = "127.0.0.1:0"
 	p = running(t, "-c", f.write())
+	return p, p.serves()
+}
+
+// serves is where the dashboard of a process is.
+func (p *process) serves() string {
+	p.t.Helper()
 	found := regexp.MustCompile(`url=(http://127\.0\.0\.1:\d+)`)
 	p.until("it serves", func() bool { return found.MatchString(p.stderr.String()) })
-	return p, found.FindStringSubmatch(p.stderr.String())[1]
+	return found.FindStringSubmatch(p.stderr.String())[1]
 }
 
 // tokenFile gives the dashboard a token.
 func (f *fleet) tokenFile() {
 	f.t.Helper()
-	if err := os.WriteFile(filepath.Join(filepath.Dir(f.file), "token"), []byte(dashboardToken+"\n"), 0o600); err != nil {
-		f.t.Fatal(err)
-	}
+	f.beside("token", dashboardToken+"\n")
 	f.dashboard = "token_file: token"
 }
 
