@@ -97,6 +97,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	p.until("what the user may not do is on record", func() bool {
 		return len(f.records("--outcome", "unsupported")) > 0 || len(f.records("--outcome", "denied")) > 0
 	})
+	p.until("what a server says that refuses is shown", func() bool { return strings.Contains(p.stdout.String(), "NOPERM") })
 	ask("plan without rights", "plan", "-c", file, "-o", "json")
 	for _, rec := range f.records() {
 		for _, format := range []string{"text", "json"} {

@@ -68,16 +68,17 @@ func TestDashboardInABrowser(t *testing.T) {
 		{"instance", "#/instances/dcs-prod-01", "button.main"},
 		{"node", "#/nodes/dcs-prod-02/dcs-prod-02-m", "figure canvas"},
 	}
-	for _, l := range looks {
-		b.as(l)
-		for _, v := range views {
-			b.open(v.view, v.selector)
+	for _, v := range views {
+		b.open(v.view, v.selector)
+		for _, l := range looks {
+			b.as(l)
+			b.until(v.name+" is drawn as "+l.name, fmt.Sprintf("document.querySelector('main [aria-busy]') === null && document.querySelector(%q)?.checkVisibility()", v.selector))
 			b.shoot(l, v.name)
 		}
+		b.as(looks[0])
 	}
 	b.innocent()
 
-	b.as(looks[0])
 	b.asksWhy()
 	b.pauses(f)
 	b.innocent()
