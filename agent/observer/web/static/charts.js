@@ -25,7 +25,7 @@ function clock(_, splits) {
 }
 
 const axes = (format, incrs) => [
-  { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') }, values: clock, space: 90 },
+  { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') }, values: clock, space: 90, size: 32 },
   { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') }, size: 78, incrs, values: (_, v) => v.map(x => (x === null ? '' : format(x))) },
 ];
 

@@ -3,7 +3,7 @@
 // clean makes characters visible that would move, hide or reorder what stands around them.
 export function clean(text) {
   return String(text ?? '').replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    c => (c.charCodeAt(0) < 0x20 ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : '\ufffd'));
+    '\ufffd');
 }
 
 // h is an element. Attributes: class, on* (a function), data (an object), anything else as it is; null and false leave it out.

@@ -10,6 +10,9 @@ const began = i => [i.alarmed, i.seen, i.opened].filter(Boolean).sort()[0];
 const lasted = i => span((i.closed ? Date.parse(i.closed) : Date.now()) - Date.parse(began(i)));
 const stateOf = i => (i.closed ? badge(endings[i.resolution] ?? i.resolution, 'good') : badge('open', 'critical'));
 
+// openOf changes when an incident of the instance comes, is taken or ends; a view is drawn anew for nothing less.
+const openOf = i => JSON.stringify(i.open_incidents.map(o => [o.id, o.cause, o.ack?.at]));
+
 export async function incidents(body, { params }, again) {
   const q = { instance: params.get('instance'), open: params.get('open'), since: params.get('since') ?? '30d', limit: 200 };
   const [list, s] = await Promise.all([get('/incidents', q), get('/status')]);
@@ -17,7 +20,8 @@ export async function incidents(body, { params }, again) {
     ['instance', 'Instance', ['', ...s.instances.map(i => i.instance)]], ['open', 'Which', [['', 'all'], ['true', 'open']]], ['since', 'Since', [['', '30 days'], ['24h', '24 hours'], ['7d', '7 days'], ['365d', 'a year']]]]),
   table('Newest first', ['Began', 'Lasted', 'Instance', 'Node', 'What', 'Cause', 'State', 'Taken by'],
     list.map(i => [keep(link(path('incidents', i.id), when(began(i)))), keep(lasted(i)), i.instance, i.node, i.metric, i.cause, stateOf(i), i.ack?.by ?? '']), 'No such incident.'));
-  return { event(kind, data) { if (kind === 'state' && data) again(); } };
+  const was = new Map(s.instances.map(i => [i.instance, openOf(i)]));
+  return { event(kind, data) { if (kind === 'state' && was.get(data.instance) !== openOf(data)) again(); } };
 }
 
 function story(events) {
@@ -43,5 +47,11 @@ export async function incident(body, { args: [id] }, again) {
     h('p', { class: 'soft small mono' }, i.id), h('h2', {}, 'Did it act, and why?'), h('p', { class: 'note' }, verdict(r)),
     [...r.records].reverse().map((rec, n) => h('details', { open: n === 0 }, h('summary', {}, (rec.action || 'no action') + ': ' + rec.outcome + ', ', when(rec.at)), recordDetails(rec, false))),
     h('h2', {}, 'Story'), story(r.story));
-  return { event(kind, data) { if ((kind === 'action' && data.incident === i.id) || (kind === 'state' && data.instance === i.instance && !i.closed)) again(); } };
+  const mine = openOf({ open_incidents: i.closed ? [] : [i] });
+  return {
+    event(kind, data) {
+      if (kind === 'action' && data.incident === i.id) again();
+      else if (kind === 'state' && data.instance === i.instance && openOf({ open_incidents: data.open_incidents.filter(o => o.id === i.id) }) !== mine) again();
+    },
+  };
 }
