@@ -78,9 +78,12 @@ func New(o Options) (*Bus, error) {
 }
 
 // newClient makes a client of its own.
-func (b *Bus) newClient(dial dialer) *redis.Client {
+func (b *Bus) newClient(dial dialer, change ...func(*redis.Options)) *redis.Client {
 	opt := b.opt
 	opt.Dialer = dial
+	for _, f := range change {
+		f(&opt)
+	}
 	return redis.NewClient(&opt)
 }
 

@@ -39,6 +39,7 @@ var usualPacing = pacing{tick: 500 * time.Millisecond, retry: 10 * time.Second, 
 const (
 	groupPage    = 500
 	groupTimeout = 5 * time.Second // one command
+	lastAck      = time.Second     // for what was dealt with when the subscription ends
 	fullQueue    = 0.5             // share of the queue at which the stream keeps what we have not read
 )
 
@@ -84,7 +85,9 @@ func (s *Subscription) startFollowing(ctx context.Context) (stop func()) {
 			select {
 			case <-ctx.Done():
 				if s.group != nil && s.connected.Load() {
-					s.sendDone(context.WithoutCancel(ctx))
+					last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAck)
+					s.sendDone(last)
+					cancel()
 				}
 				return
 			case now := <-ticker.C:
@@ -197,7 +200,7 @@ func (s *Subscription) pages(ctx context.Context, from string) error {
 func (s *Subscription) page(ctx context.Context, from string) ([]redis.XMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	streams, err := s.bus.client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: s.group.Name, Consumer: s.group.Consumer,
+	streams, err := s.client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: s.group.Name, Consumer: s.group.Consumer,
 		Streams: []string{policies.StreamKey(s.bus.prefix), from}, Count: groupPage, Block: -1}).Result()
 	if errors.Is(err, redis.Nil) || err == nil && len(streams) == 0 {
 		return nil, nil
@@ -220,7 +223,7 @@ func (s *Subscription) makeGroup(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	err := s.bus.client.XGroupCreateMkStream(ctx, policies.StreamKey(s.bus.prefix), s.group.Name, start).Err()
+	err := s.client.XGroupCreateMkStream(ctx, policies.StreamKey(s.bus.prefix), s.group.Name, start).Err()
 	if errorIs(err, "BUSYGROUP") {
 		return nil
 	}
@@ -276,7 +279,7 @@ func (s *Subscription) autoClaim(ctx context.Context) (n int, err error) {
 		return s.claimPending(ctx)
 	}
 	for start := "0-0"; ; {
-		ids, next, err := s.bus.client.XAutoClaimJustID(ctx, &redis.XAutoClaimArgs{Stream: policies.StreamKey(s.bus.prefix), Group: s.group.Name,
+		ids, next, err := s.client.XAutoClaimJustID(ctx, &redis.XAutoClaimArgs{Stream: policies.StreamKey(s.bus.prefix), Group: s.group.Name,
 			Consumer: s.group.Consumer, MinIdle: s.pacing.claim, Start: start, Count: groupPage}).Result()
 		n += len(ids)
 		if err != nil || next == "0-0" || next == "" {
@@ -290,7 +293,7 @@ func (s *Subscription) autoClaim(ctx context.Context) (n int, err error) {
 func (s *Subscription) claimPending(ctx context.Context) (n int, err error) {
 	key := policies.StreamKey(s.bus.prefix)
 	for start := "-"; ; {
-		pending, err := s.bus.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: s.group.Name, Start: start, End: "+", Count: groupPage}).Result()
+		pending, err := s.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: s.group.Name, Start: start, End: "+", Count: groupPage}).Result()
 		if err != nil {
 			return n, err
 		}
@@ -301,7 +304,7 @@ func (s *Subscription) claimPending(ctx context.Context) (n int, err error) {
 			}
 		}
 		if len(ids) > 0 {
-			got, err := s.bus.client.XClaimJustID(ctx, &redis.XClaimArgs{Stream: key, Group: s.group.Name, Consumer: s.group.Consumer,
+			got, err := s.client.XClaimJustID(ctx, &redis.XClaimArgs{Stream: key, Group: s.group.Name, Consumer: s.group.Consumer,
 				MinIdle: s.pacing.claim, Messages: ids}).Result()
 			if n += len(got); err != nil {
 				return n, err
@@ -358,7 +361,7 @@ func (s *Subscription) acknowledge(ctx context.Context, ids []string) error {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
 	for page := range slices.Chunk(ids, groupPage) {
-		if err := s.bus.client.XAck(ctx, policies.StreamKey(s.bus.prefix), s.group.Name, page...).Err(); err != nil {
+		if err := s.client.XAck(ctx, policies.StreamKey(s.bus.prefix), s.group.Name, page...).Err(); err != nil {
 			return err
 		}
 	}

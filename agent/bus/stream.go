@@ -82,8 +82,8 @@ func errorKind(err error) string {
 }
 
 // lastID is the id of the stream's newest entry; the zero id of an empty stream.
-func (b *Bus) lastID(ctx context.Context) (streamID, error) {
-	entries, err := b.client.XRevRangeN(ctx, policies.StreamKey(b.prefix), "+", "-", 1).Result()
+func (b *Bus) lastID(ctx context.Context, c redis.Cmdable) (streamID, error) {
+	entries, err := c.XRevRangeN(ctx, policies.StreamKey(b.prefix), "+", "-", 1).Result()
 	if err != nil || len(entries) == 0 {
 		return streamID{}, err
 	}
@@ -92,9 +92,9 @@ func (b *Bus) lastID(ctx context.Context) (streamID, error) {
 
 // since hands over the stream's entries after an id, oldest first, and returns the id of the last. Entries without an
 // alarm id are left out: nothing could tell them from those that were already received.
-func (b *Bus) since(ctx context.Context, after streamID, take func(policies.Message)) (streamID, error) {
+func (b *Bus) since(ctx context.Context, c redis.Cmdable, after streamID, take func(policies.Message)) (streamID, error) {
 	for {
-		entries, err := b.client.XRangeN(ctx, policies.StreamKey(b.prefix), after.next().String(), "+", catchUpPage).Result()
+		entries, err := c.XRangeN(ctx, policies.StreamKey(b.prefix), after.next().String(), "+", catchUpPage).Result()
 		if err != nil {
 			return after, err
 		}

@@ -25,11 +25,13 @@ type Subscription struct {
 	queue  *queue
 	state  link
 	wire   *wire
+	client *redis.Client // for commands: the stream's and canaries; one connection. Set by Run
 	ready  chan struct{}
 	timing timing
 
 	group  *member // nil: it reads the stream by itself
 	pacing pacing
+	ear    ear
 
 	connected atomic.Bool
 	dropped   atomic.Int64
@@ -47,9 +49,10 @@ type Subscription struct {
 
 // timing says when silence becomes suspicious, and when it is a lost connection. A process that was stopped and a
 // network that is gone close no connection.
-type timing struct{ tick, ping, dead time.Duration }
+// canary is the time between two canaries, and deaf that within which one comes back.
+type timing struct{ tick, ping, dead, canary, deaf time.Duration }
 
-var usualTiming = timing{tick: time.Second, ping: 3 * time.Second, dead: 9 * time.Second}
+var usualTiming = timing{tick: time.Second, ping: 3 * time.Second, dead: 9 * time.Second, canary: 5 * time.Second, deaf: 5 * time.Second}
 
 // Subscribe makes a subscription; nothing is received before Run.
 func (b *Bus) Subscribe(t policies.Topics) *Subscription {
@@ -80,7 +83,10 @@ func (s *Subscription) Run(ctx context.Context) error {
 	defer client.Close()
 	ps := client.Subscribe(ctx) // no channels: connects to nothing yet
 	defer ps.Close()
-	stop := context.AfterFunc(ctx, func() { ps.Close(); s.wire.cut() }) // a cancelled context alone interrupts no read
+	commands := &wire{base: s.bus.newDialer()}
+	s.client = s.bus.newClient(commands.dial, func(o *redis.Options) { o.PoolSize = 1 })
+	defer s.client.Close()
+	stop := context.AfterFunc(ctx, func() { ps.Close(); s.wire.cut(); commands.cut() }) // a cancelled context alone interrupts no read
 	defer stop()
 	s.register(ctx, ps)
 	watched := s.startWatch(ctx, ps)
@@ -129,7 +135,11 @@ func (s *Subscription) handle(ctx context.Context, reply any) {
 			s.subscribed(ctx)
 		}
 	case *redis.Message:
-		s.push(policies.Message{Channel: r.Channel, Payload: []byte(r.Payload), At: time.Now().UTC()})
+		payload := []byte(r.Payload)
+		if s.ear.message(r.Channel, payload, s.bus.prefix) || !s.topics.All && r.Channel == policies.CanaryChannel(s.bus.prefix) {
+			return
+		}
+		s.push(policies.Message{Channel: r.Channel, Payload: payload, At: time.Now().UTC()})
 	}
 }
 
@@ -149,6 +159,7 @@ func (s *Subscription) subscribed(ctx context.Context) {
 	}
 	s.state.works()
 	s.catchUp(ctx)
+	s.ear.again() // nobody listened meanwhile
 	select {
 	case <-s.ready:
 	default:
@@ -196,7 +207,7 @@ func (s *Subscription) readOn(ctx context.Context) error {
 			return err
 		}
 	}
-	last, err := s.bus.lastID(ctx)
+	last, err := s.bus.lastID(ctx, s.client)
 	if err != nil {
 		return err
 	}
@@ -207,7 +218,7 @@ func (s *Subscription) readOn(ctx context.Context) error {
 	if last.less(s.position) {
 		s.position = streamID{} // a server that lost its data, or another one
 	}
-	s.position, err = s.bus.since(ctx, s.position, s.pushIfWanted)
+	s.position, err = s.bus.since(ctx, s.client, s.position, s.pushIfWanted)
 	s.placed = s.placed || err == nil
 	return err
 }
@@ -238,7 +249,7 @@ func (s *Subscription) push(m policies.Message) {
 	}
 }
 
-// topicNames are the channels, or the one pattern, as the server confirms them.
+// topicNames are the channels, that of canaries too, or the one pattern, as the server confirms them.
 func topicNames(t policies.Topics, prefix string) []string {
 	if t.All {
 		return []string{globEscape(prefix) + ":*"}
@@ -247,7 +258,7 @@ func topicNames(t policies.Topics, prefix string) []string {
 	for i, severity := range t.Severities {
 		names[i] = policies.Channel(prefix, severity)
 	}
-	return names
+	return append(names, policies.CanaryChannel(prefix))
 }
 
 var globSpecial = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

@@ -154,7 +154,7 @@ func TestAStoppedServerIsNoticed(t *testing.T) {
 	server := startServer(t)
 	b := newBus(t, server.url(), nil)
 	reader := startReader(t, b, critical, func(s *Subscription) {
-		s.timing = timing{tick: 20 * time.Millisecond, ping: 100 * time.Millisecond, dead: 500 * time.Millisecond}
+		s.timing = timing{tick: 20 * time.Millisecond, ping: 100 * time.Millisecond, dead: 500 * time.Millisecond, canary: time.Hour, deaf: time.Hour}
 	})
 	reader.awaitReady(t)
 	time.Sleep(700 * time.Millisecond) // silence alone, with a server that answers pings, is no fault

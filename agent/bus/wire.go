@@ -71,6 +71,7 @@ func (s *Subscription) startWatch(ctx context.Context, ps *redis.PubSub) (stop f
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watch(ctx, ps) })
+	wg.Go(func() { s.sing(ctx) })
 	return func() { cancel(); wg.Wait() }
 }
 
