@@ -30,6 +30,13 @@ type Config struct {
 	Policies  map[string]Policy
 	Budget    Budget
 	Journal   JournalConfig
+	Archive   ArchiveConfig
+}
+
+// ArchiveConfig bounds the archive of alarms.
+type ArchiveConfig struct {
+	Keep  time.Duration // older alarms are dropped; 0: none
+	MaxMB int           // MiB of the file; the oldest are dropped above it; 0: no bound
 }
 
 // JournalConfig says how long the journal remembers.
@@ -255,6 +262,7 @@ func DefaultConfig() Config {
 		Agent:    AgentConfig{Interval: 5 * time.Second, Timeout: 2 * time.Second, Repeat: time.Minute},
 		Policies: map[string]Policy{"default": PresetDefault()},
 		Budget:   Budget{ConcurrentActions: 2, FullResyncs: 2, Storm: 30},
+		Archive:  ArchiveConfig{Keep: 90 * 24 * time.Hour, MaxMB: 1024},
 	}
 }
 

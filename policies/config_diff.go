@@ -51,7 +51,7 @@ type ConfigDiff struct {
 
 // AtStart are the settings that a running process cannot change: they take effect when it is started again.
 var AtStart = [...]string{"state_dir", "bus.url", "bus.prefix", "bus.tls.ca_file", "bus.tls.cert_file", "bus.tls.key_file", "bus.tls.server_name", "listen",
-	"dashboard.tls.cert_file", "dashboard.tls.key_file"}
+	"dashboard.tls.cert_file", "dashboard.tls.key_file", "archive.keep", "archive.max_mb"}
 
 // ConfigDiffOf compares a running config with a new one. Both have been checked.
 func ConfigDiffOf(before, after Config) ConfigDiff {

@@ -32,6 +32,7 @@ func (c Config) Check() []FieldError {
 	}
 	r.budget(c.Budget)
 	r.journal(c)
+	r.archive(c.Archive)
 	return r.faults
 }
 
@@ -87,6 +88,14 @@ func (r *rules) journal(c Config) {
 			r.check(keep > rest, "journal.keep", keep, fmt.Sprintf("more than the cooldown %v, which is counted from the journal", rest), path)
 		}
 	}
+}
+
+// MinArchive is the least that an archive is bounded to, in MiB: less holds no day of a busy fleet.
+const MinArchive = 16
+
+func (r *rules) archive(a ArchiveConfig) {
+	r.check(a.Keep == 0 || a.Keep >= time.Hour, "archive.keep", a.Keep, "at least 1h (or 0: for ever)")
+	r.check(a.MaxMB == 0 || a.MaxMB >= MinArchive && a.MaxMB <= 1<<20, "archive.max_mb", a.MaxMB, fmt.Sprintf("from %d to %d (or 0: no bound)", MinArchive, 1<<20))
 }
 
 // validName holds NameRule.

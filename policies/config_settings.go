@@ -99,6 +99,8 @@ func (c Config) general() []setting {
 	s.put("budget.full_resyncs", c.Budget.FullResyncs)
 	s.put("budget.storm", c.Budget.Storm)
 	s.put("journal.keep", c.Journal.Keep)
+	s.put("archive.keep", c.Archive.Keep)
+	s.put("archive.max_mb", c.Archive.MaxMB)
 	return s.list
 }
 

@@ -55,11 +55,12 @@ func (a *Archive) List(ctx context.Context, f Filter) ([]Stored, error) {
 	return list, a.explain("read", rows.Err())
 }
 
-func scanStored(rows *sql.Rows) (Stored, error) {
+// scanStored reads a row; more are columns beyond those of Stored.
+func scanStored(rows *sql.Rows, more ...any) (Stored, error) {
 	var s Stored
 	var ms int64
 	var indexed policies.Alarm
-	err := rows.Scan(&ms, &s.Channel, (*int)(&indexed.Severity), &indexed.Instance, &indexed.Metric, &indexed.ID, &s.Payload, &s.Size)
+	err := rows.Scan(append([]any{&ms, &s.Channel, (*int)(&indexed.Severity), &indexed.Instance, &indexed.Metric, &indexed.ID, &s.Payload, &s.Size}, more...)...)
 	if err != nil {
 		return s, err
 	}

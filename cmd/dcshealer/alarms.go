@@ -22,13 +22,14 @@ func (a *app) newAlarmsCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.newAlarmsListCommand(), a.newAlarmsTrendCommand())
+	cmd.AddCommand(a.newAlarmsListCommand(), a.newAlarmsTrendCommand(), a.newAlarmsExportCommand())
 	return cmd
 }
 
 type alarmsListFlags struct {
 	severity, instance, metric, since, stateDir string
 	limit                                       int
+	follow                                      bool
 }
 
 func (a *app) newAlarmsListCommand() *cobra.Command {
@@ -36,7 +37,8 @@ func (a *app) newAlarmsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List archived alarms, newest first",
-		Example: "  dcshealer alarms list --severity critical --since 24h\n  dcshealer alarms list --instance dcs-prod-02 --limit 20 -o json",
+		Long:    "list prints archived alarms, the newest first. With --follow they come oldest first, and then each that is archived, until Ctrl-C; in JSON one a line.",
+		Example: "  dcshealer alarms list --severity critical --since 24h\n  dcshealer alarms list --instance dcs-prod-02 --limit 20 -o json\n  dcshealer alarms list -f --severity critical",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.listAlarms(cmd.Context(), f) },
 	}
@@ -45,6 +47,7 @@ func (a *app) newAlarmsListCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.metric, "metric", "", "only this metric")
 	cmd.Flags().StringVar(&f.since, "since", "", "received since: a duration such as 90m, 24h or 30d, or an RFC 3339 time")
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many, the newest; 0: all")
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with each alarm that is archived")
 	addStateDir(cmd, &f.stateDir)
 	return cmd
 }
@@ -97,8 +100,14 @@ func (a *app) listAlarms(ctx context.Context, f alarmsListFlags) (err error) {
 		return err
 	}
 	list := []archive.Stored{}
+	if f.follow && store == nil {
+		return errNoArchive
+	}
 	if store != nil {
 		defer func() { err = errors.Join(err, store.Close()) }()
+		if f.follow {
+			return a.followAlarms(ctx, store, filter)
+		}
 		if list, err = store.List(ctx, filter); err != nil {
 			return err
 		}

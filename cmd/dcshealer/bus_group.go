@@ -13,6 +13,7 @@ import (
 	"dcshealer/agent/archive"
 	"dcshealer/agent/bus"
 	"dcshealer/agent/observer"
+	"dcshealer/policies"
 )
 
 // busIDFile names a state_dir on the bus.
@@ -45,4 +46,9 @@ func archiverFeed(ctx context.Context, b *bus.Bus, store *archive.Archive) (*bus
 		return nil, err
 	}
 	return b.SubscribeGroup(observer.ArchiverTopics(), bus.Group{Name: "archiver-" + id, Consumer: operator("").Host}), nil
+}
+
+// archiveLimits are those of a config.
+func archiveLimits(cfg policies.Config) archive.Limits {
+	return archive.Limits{Keep: cfg.Archive.Keep, MaxBytes: int64(cfg.Archive.MaxMB) << 20}
 }

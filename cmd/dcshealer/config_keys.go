@@ -10,7 +10,7 @@ import (
 
 // config reads the whole file over cfg, which holds the defaults.
 func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
-	m := d.mapping(d.resolve(v), "the sections of a config file: bus, dashboard, agent, instances, policies, budget, journal")
+	m := d.mapping(d.resolve(v), "the sections of a config file: bus, dashboard, agent, instances, policies, budget, journal, archive")
 	d.bus(m.section("bus"), &cfg.Bus)
 	m.text("state_dir", &cfg.StateDir, "the folder for alarms.db and healer.db")
 	d.stateDir(m, &cfg.StateDir)
@@ -25,6 +25,10 @@ func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
 	j := m.section("journal")
 	j.duration("keep", &cfg.Journal.Keep)
 	j.end()
+	ar := m.section("archive")
+	ar.duration("keep", &cfg.Archive.Keep)
+	readNumber(ar, "max_mb", &cfg.Archive.MaxMB)
+	ar.end()
 	m.end()
 }
 

@@ -89,12 +89,16 @@ func (a *app) observe(ctx context.Context, role string, topics policies.Topics, 
 	var wg sync.WaitGroup
 	defer wg.Wait() // before the archive is closed
 	wg.Go(func() { _ = r.run(o)(ctx) })
+	if r.store != nil {
+		wg.Go(func() { _ = r.store.Retain(ctx, archiveLimits(cfg), log.With("component", "archive")) })
+	}
 	return r.feed.Run(ctx)
 }
 
 // observed is a role with its feed and what to close after it.
 type observed struct {
 	feed  *bus.Subscription
+	store *archive.Archive // nil: it keeps nothing
 	run   func(observer.Options) func(context.Context) error
 	close func() error
 }
@@ -118,7 +122,7 @@ func openRole(ctx context.Context, role string, topics policies.Topics, b *bus.B
 		return r, err
 	}
 	r.run = func(o observer.Options) func(context.Context) error { return observer.NewArchiver(o, store).Run }
-	r.close = store.Close
+	r.store, r.close = store, store.Close
 	if r.feed, err = archiverFeed(ctx, b, store); err != nil {
 		return r, errors.Join(err, store.Close())
 	}

@@ -137,6 +137,9 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 		return nil, err
 	}
 	s.parts.onStop("archive", store.Close)
+	s.parts.start("archive retention", func(ctx context.Context) error {
+		return store.Retain(ctx, archiveLimits(s.cfg), s.log.With("component", "archive"))
+	})
 	sub, err := archiverFeed(ctx, s.bus, store)
 	if err != nil {
 		return nil, err
