@@ -21,12 +21,16 @@ func CanonicalAlarm(s Severity, payload []byte) (canonical []byte, sig string, e
 		return nil, "", bad
 	}
 	sig = f.optional(sigField)
-	delete(f, sigField)
+	object := make(map[string]json.RawMessage, len(f))
+	for _, field := range f {
+		object[field.key] = field.raw
+	}
+	delete(object, sigField)
 	var b bytes.Buffer
 	b.WriteString(s.String() + "\n")
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(map[string]json.RawMessage(f)); err != nil {
+	if err := enc.Encode(object); err != nil {
 		return nil, "", malformed(MalformedNotObject, "want one JSON object")
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), sig, nil

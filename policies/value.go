@@ -68,11 +68,10 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if len(b) > 0 && b[0] == '"' {
-		var s string
-		if err := json.Unmarshal(b, &s); err != nil {
-			return err
+		if !json.Valid(b) {
+			return fmt.Errorf("value %.40s: want a number or a string", b)
 		}
-		*v = Text(s)
+		*v = Text(stringOf(b))
 		return nil
 	}
 	f, err := strconv.ParseFloat(string(b), 64)

@@ -120,34 +120,16 @@ func DecodeAlarm(payload []byte) (Alarm, error) {
 	return a, nil
 }
 
-// wireFields is a payload's object. A map keeps keys apart by case, which a struct would not.
-type wireFields map[string]json.RawMessage
-
-func decodeFields(payload []byte) (wireFields, *MalformedAlarm) {
-	if !json.Valid(payload) {
-		return nil, malformed(MalformedNotJSON, "%d bytes that are not one JSON value", len(payload))
-	}
-	if s := strings.TrimLeft(string(payload[:min(len(payload), 64)]), " \t\r\n"); s != "" && s[0] != '{' {
-		return nil, malformed(MalformedNotObject, "want one JSON object, got %.20q", s)
-	}
-	var f wireFields
-	if err := json.Unmarshal(payload, &f); err != nil {
-		return nil, malformed(MalformedNotObject, "want one JSON object")
-	}
-	return f, nil
-}
-
 // text is a string field; missing and null are empty.
 func (f wireFields) text(key string) (string, *MalformedAlarm) {
-	raw, ok := f[key]
+	raw, ok := f.get(key)
 	if !ok || string(raw) == "null" {
 		return "", nil
 	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if raw[0] != '"' {
 		return "", malformed(MalformedWrongType, "%s: want a string, got %.20q", key, raw)
 	}
-	return s, nil
+	return stringOf(raw), nil
 }
 
 // optional is a string field, or empty where it is anything else.
@@ -165,19 +147,19 @@ func (f wireFields) loose(key string) string {
 	if bad == nil {
 		return s
 	}
-	if raw := f[key]; raw[0] != '{' && raw[0] != '[' {
+	if raw, _ := f.get(key); raw[0] != '{' && raw[0] != '[' {
 		return string(raw)
 	}
 	return ""
 }
 
 func (f wireFields) value(key string) (Value, *MalformedAlarm) {
-	raw, ok := f[key]
+	raw, ok := f.get(key)
 	if !ok {
 		return Value{}, nil
 	}
 	var v Value
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := v.UnmarshalJSON(raw); err != nil {
 		return Value{}, malformed(MalformedWrongType, "%s: want a number or a string, got %.20q", key, raw)
 	}
 	return v, nil
@@ -185,7 +167,8 @@ func (f wireFields) value(key string) (Value, *MalformedAlarm) {
 
 // count is a whole number above 0, or 0.
 func (f wireFields) count(key string) int64 {
-	n, err := strconv.ParseInt(string(f[key]), 10, 64)
+	raw, _ := f.get(key)
+	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil || n < 0 {
 		return 0
 	}

@@ -147,6 +147,41 @@ func FuzzDecodeAlarm(f *testing.F) {
 	})
 }
 
+// The hand-written reader finds what the library's does.
+func FuzzWireFields(f *testing.F) {
+	for _, s := range []string{`{"a":1}`, ` { "a" : [1,"]}",{"b":"\\"}] , "a":null,"c":"\"x\\","d":-1.5e3 } `, `{}`, `{"\u0061":"\ud800","\xff":"\xfe"}`, `{"a":true,"b":{"c":{}},"":""}`, `"x"`, `null`, `[{}]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		got, bad := decodeFields(payload)
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &want); err != nil || want == nil {
+			if bad == nil {
+				t.Fatalf("%q: read as %v, want a fault", payload, got)
+			}
+			return
+		}
+		if bad != nil {
+			t.Fatalf("%q: %v", payload, bad)
+		}
+		for key, raw := range want {
+			mine, ok := got.get(key)
+			if !ok || string(mine) != string(raw) {
+				t.Fatalf("%q: %q is %q, want %q", payload, key, mine, raw)
+			}
+			var s string
+			if err := json.Unmarshal(raw, &s); err == nil && raw[0] == '"' && stringOf(mine) != s {
+				t.Fatalf("%q: %q is %q, want %q", payload, key, stringOf(mine), s)
+			}
+		}
+		for _, field := range got {
+			if _, ok := want[field.key]; !ok {
+				t.Fatalf("%q: %q is not there", payload, field.key)
+			}
+		}
+	})
+}
+
 func FuzzPrintable(f *testing.F) {
 	f.Add("a\x1b[31mb\u202e", 5)
 	f.Add("\x1b]0;x\x07\xff\u009b1m", 0)
