@@ -3,6 +3,8 @@ package archive
 import (
 	"context"
 	"database/sql"
+	"slices"
+	"strings"
 	"time"
 
 	"dcshealer/policies"
@@ -31,39 +33,101 @@ func (a *Archive) Append(ctx context.Context, entries []Entry) (added []bool, er
 	return added, nil
 }
 
+// appendRows is how many entries one statement inserts: it costs as much as a few of one entry.
+const appendRows = 50
+
+const (
+	insertInto = `INSERT INTO alarms (received, channel, severity, instance, metric, resolved, id, payload, size, malformed) VALUES `
+	insertRow  = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertNew  = ` ON CONFLICT DO NOTHING`
+)
+
 func (a *Archive) append(ctx context.Context, entries []Entry) ([]bool, error) {
 	tx, err := a.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer tx.Rollback()
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO alarms (received, channel, severity, instance, metric, resolved, id, payload, size, malformed)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+	one, err := tx.PrepareContext(ctx, insertInto+insertRow+insertNew)
 	if err != nil {
 		return nil, err
 	}
-	defer insert.Close()
-	added := make([]bool, len(entries))
-	for i, e := range entries {
-		if added[i], err = insertEntry(ctx, insert, e); err != nil {
+	defer one.Close()
+	added := make([]bool, 0, len(entries))
+	if len(entries) >= appendRows {
+		if added, err = appendMany(ctx, tx, one, entries, added); err != nil {
 			return nil, err
 		}
+	}
+	if added, err = appendEach(ctx, one, entries[len(added):], added); err != nil {
+		return nil, err
 	}
 	return added, tx.Commit()
 }
 
-func insertEntry(ctx context.Context, insert *sql.Stmt, e Entry) (bool, error) {
+// appendMany inserts as many entries as fill whole statements. Where one does not take all of its rows it is undone and its
+// entries go in one by one, which tells which are new.
+func appendMany(ctx context.Context, tx *sql.Tx, one *sql.Stmt, entries []Entry, added []bool) ([]bool, error) {
+	many, err := tx.PrepareContext(ctx, insertInto+insertRow+strings.Repeat(", "+insertRow, appendRows-1)+insertNew)
+	if err != nil {
+		return nil, err
+	}
+	defer many.Close()
+	for ; len(entries) >= appendRows; entries = entries[appendRows:] {
+		var values []any
+		for _, e := range entries[:appendRows] {
+			values = append(values, rowValues(e)...)
+		}
+		if _, err := tx.ExecContext(ctx, "SAVEPOINT many"); err != nil {
+			return nil, err
+		}
+		n, err := rowsOf(many.ExecContext(ctx, values...))
+		if err != nil {
+			return nil, err
+		}
+		if n == appendRows {
+			added = append(added, slices.Repeat([]bool{true}, appendRows)...)
+		} else {
+			if _, err := tx.ExecContext(ctx, "ROLLBACK TO many"); err != nil {
+				return nil, err
+			}
+			if added, err = appendEach(ctx, one, entries[:appendRows], added); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, "RELEASE many"); err != nil {
+			return nil, err
+		}
+	}
+	return added, nil
+}
+
+func appendEach(ctx context.Context, one *sql.Stmt, entries []Entry, added []bool) ([]bool, error) {
+	for _, e := range entries {
+		n, err := rowsOf(one.ExecContext(ctx, rowValues(e)...))
+		if err != nil {
+			return nil, err
+		}
+		added = append(added, n == 1)
+	}
+	return added, nil
+}
+
+func rowsOf(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// rowValues are the columns of insertInto.
+func rowValues(e Entry) []any {
 	payload := e.Payload[:min(len(e.Payload), MaxStored)]
 	if payload == nil {
 		payload = []byte{} // nil would be NULL
 	}
-	result, err := insert.ExecContext(ctx, e.Received.UnixMilli(), cut(e.Channel), int(e.Alarm.Severity), cut(e.Alarm.Instance), cut(string(e.Alarm.Metric)),
-		e.Alarm.IsResolved(), orNull(e.Alarm.ID), payload, len(e.Payload), orNull(e.Malformed))
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
-	return n == 1, err
+	return []any{e.Received.UnixMilli(), cut(e.Channel), int(e.Alarm.Severity), cut(e.Alarm.Instance), cut(string(e.Alarm.Metric)),
+		e.Alarm.IsResolved(), orNull(e.Alarm.ID), payload, len(e.Payload), orNull(e.Malformed)}
 }
 
 func cut(s string) string { return s[:min(len(s), maxName)] }

@@ -125,3 +125,37 @@ func TestAnArchiveOfTheFirstSchemaIsBroughtOn(t *testing.T) {
 		t.Errorf("%d alarms, %v", len(list), err)
 	}
 }
+
+func TestOfManyEntriesThoseThatAreKnownAreLeftOut(t *testing.T) {
+	a, _ := openTest(t)
+	now := time.Now()
+	entry := func(i int) Entry {
+		alarm := policies.Alarm{Instance: "i", ID: fmt.Sprint("id-", i)}
+		return Entry{Received: now, Channel: "c", Payload: []byte(`{"instance":"i"}`), Alarm: alarm}
+	}
+	var first, second []Entry
+	for i := range 130 {
+		first = append(first, entry(i))
+	}
+	first = append(first, entry(7)) // twice in one batch
+	for i := 120; i < 340; i++ {
+		second = append(second, entry(i))
+	}
+	for _, c := range []struct {
+		entries []Entry
+		isNew   func(i int) bool
+	}{{first, func(i int) bool { return i < 130 }}, {second, func(i int) bool { return i >= 10 }}} {
+		added, err := a.Append(t.Context(), c.entries)
+		if err != nil || len(added) != len(c.entries) {
+			t.Fatalf("%d answers for %d entries, %v", len(added), len(c.entries), err)
+		}
+		for i, got := range added {
+			if got != c.isNew(i) {
+				t.Errorf("entry %d of %d: new is %v", i, len(added), got)
+			}
+		}
+	}
+	if c, err := a.Count(t.Context()); err != nil || c.Alarms != 340 {
+		t.Errorf("%d alarms, %v; want 340", c.Alarms, err)
+	}
+}

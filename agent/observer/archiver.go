@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	archiveBatch  = 500
+	archiveBatch  = 2000                   // in one transaction
 	archiveLinger = 200 * time.Millisecond // how long a message may wait for others
 	archiveRetry  = 100 * time.Millisecond // doubles up to
 	archiveSlow   = 5 * time.Second        // this
