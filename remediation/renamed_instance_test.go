@@ -79,7 +79,6 @@ func TestAPauseIsCarriedOverToTheNewNameOfAnInstance(t *testing.T) {
 			if err := r.j.SetPause(t.Context(), journal.Pause{Instance: prod1, Reason: "disk swap", By: "ann"}); err != nil {
 				t.Fatal(err)
 			}
-			check := untouched(t, m, x)
 			if restart {
 				r.whole()
 				c.Instances[0].Name = prod2
@@ -89,7 +88,7 @@ func TestAPauseIsCarriedOverToTheNewNameOfAnInstance(t *testing.T) {
 			}
 			r.waitLine(prod2+" | paused, as "+prod1+" was", "disk swap")
 			x.promote()
-			check = untouched(t, m, x)
+			check := untouched(t, m, x)
 			eventually(t, "the new machine is at work", func() bool { return r.h.machine(prod2) != nil })
 			r.alarm(prod2, replication)
 			rec := r.record(prod2, replication, policies.OutcomeDenied)
