@@ -95,6 +95,7 @@ func (f *fleet) changesByAPI(base string, record policies.Record) {
 		says       string
 	}{
 		{"/pause", `{"instance":"dcs-prod-01","reason":"e2e","by":"ann","for":"1h"}`, 200, `"by":"ann via dashboard"`},
+		{"/pause", `{"instance":"dcs-prod-01","reason":"e2e","by":"bob","for":"1m"}`, 409, "paused already"},
 		{"/pause", `{"reason":"e2e","by":"ann"}`, 400, "either instance, or all"},
 		{"/pause", `{"instance":"x","reason":"e2e","by":"ann"}`, 404, "no instance"},
 		{"/pause", `{"all":true,"by":"ann"}`, 400, "reason is required"},

@@ -63,9 +63,12 @@ func (w *webSide) fromJournal(answer func(context.Context, *journal.Journal, pol
 	}
 }
 
-// asFault gives errors of the journal their status.
+// asFault gives errors of the journal, and what a command would refuse, their status.
 func asFault(err error) error {
+	var refused exitError
 	switch {
+	case errors.As(err, &refused) && refused.code == exitDenied:
+		return &web.Fault{Status: http.StatusConflict, Err: errors.New(refused.msg)}
 	case errors.Is(err, journal.ErrUnknown), errors.Is(err, journal.ErrUnknownIncident):
 		return &web.Fault{Status: http.StatusNotFound, Err: err}
 	case errors.Is(err, journal.ErrAmbiguous):

@@ -103,7 +103,7 @@ func (w *webSide) pause(ctx context.Context, r web.Request) (any, error) {
 		return nil, err
 	}
 	p, running, err := setPause(ctx, w.config(), instance, o.flags())
-	return pauseRowOf(p, running), err
+	return pauseRowOf(p, running), asFault(err)
 }
 
 func (w *webSide) resume(ctx context.Context, r web.Request) (any, error) {
