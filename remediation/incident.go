@@ -162,18 +162,22 @@ func (m *Machine) endProven(ctx context.Context, key string) {
 	}
 }
 
-// underWayBeside reports whether a command by hand works on the incident, or has just repaired it: that is watched as a repair of our own.
+// underWayBeside reports whether a command by hand works on the incident. One that has just repaired it is watched as a repair of our own.
+// Decisions of ours that sent nothing may stand after its record.
 func (m *Machine) underWayBeside(ctx context.Context, inc *incident) bool {
-	records := m.recordsOf(ctx, inc.id)
-	if len(records) == 0 {
+	for _, r := range slices.Backward(m.recordsOf(ctx, inc.id)) {
+		switch {
+		case r.Outcome == policies.OutcomeRunning:
+			return true
+		case len(r.Commands) == 0:
+			continue
+		case r.Outcome == policies.OutcomeSucceeded && time.Since(r.Finished) < 2*watchFor:
+			inc.record, inc.watch = r.ID, r.Finished.Add(watchFor)
+			m.rest(inc, policies.StateCooldown)
+		}
 		return false
 	}
-	r := records[len(records)-1]
-	if r.Outcome == policies.OutcomeSucceeded && time.Since(r.Finished) < 2*watchFor {
-		inc.record, inc.watch = r.ID, r.Finished.Add(watchFor)
-		m.rest(inc, policies.StateCooldown)
-	}
-	return r.Outcome == policies.OutcomeRunning
+	return false
 }
 
 // provenGone reports whether the node of the incident, and of a replica its master, answered: silence is not health.

@@ -1,6 +1,7 @@
 package remediation
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -189,6 +190,47 @@ func TestHealByHandWorksOnTheIncidentOfTheRunningHealer(t *testing.T) {
 		t.Errorf("ended %+v, want the running healer to have watched the repair", in)
 	}
 	r.whole()
+}
+
+// What the running healer decided while the command by hand was at work hides neither that it is, nor that it has repaired.
+func TestARepairBesideIsSeenBehindOurOwnDecisions(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	r := newRig(t, fleet(instance(prod1, dry, s)), "")
+	m, inc := r.h.machine(prod1), &incident{id: "one", resting: policies.StateHeld}
+	if err := r.j.OpenIncident(t.Context(), policies.Incident{ID: inc.id, Instance: prod1, Opened: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := r.j.Lock(t.Context(), prod1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	decide := func(o policies.Outcome) string {
+		t.Helper()
+		id, err := r.j.Begin(t.Context(), policies.Record{Instance: prod1, Incident: inc.id, Action: policies.ReattachReplica, Mode: policies.Live, Trigger: policies.TriggerManual, At: time.Now(), Outcome: o})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	decide(policies.OutcomePlanned)
+	if m.underWayBeside(t.Context(), inc) {
+		t.Error("a plan is taken for an action under way")
+	}
+	hand := decide(policies.OutcomeRunning)
+	decide(policies.OutcomeDenied)
+	if !m.underWayBeside(t.Context(), inc) || inc.resting != policies.StateHeld {
+		t.Errorf("what is under way is not seen; the incident is %s", inc.resting)
+	}
+	finished := time.Now()
+	if err := errors.Join(r.j.Command(t.Context(), hand, policies.CommandRecord{Args: []string{"REPLICAOF", "h", "1"}, Reply: "OK", At: finished}),
+		r.j.Finish(t.Context(), hand, journal.Result{Outcome: policies.OutcomeSucceeded, Finished: finished})); err != nil {
+		t.Fatal(err)
+	}
+	if m.underWayBeside(t.Context(), inc) || inc.resting != policies.StateCooldown || inc.record != hand || inc.watch.Sub(finished.Add(watchFor)).Abs() > time.Millisecond {
+		t.Errorf("after the repair the incident is %s with the record %s, watched until %s", inc.resting, inc.record, inc.watch)
+	}
 }
 
 func TestHealByHandAloneOpensAndEndsItsIncident(t *testing.T) {
