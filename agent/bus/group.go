@@ -38,7 +38,7 @@ var usualPacing = pacing{tick: 500 * time.Millisecond, retry: 10 * time.Second, 
 
 const (
 	groupPage    = 500
-	groupTimeout = 5 * time.Second // one command
+	groupTimeout = 3 * time.Second // one command; a cancelled one still takes that long, and a stop has 5 s for all
 	lastAck      = time.Second     // for what was dealt with when the subscription ends
 	fullQueue    = 0.5             // share of the queue at which the stream keeps what we have not read
 )
