@@ -23,7 +23,6 @@ type crew struct {
 type seat struct {
 	now  *Machine
 	next *Machine // takes over; nil: nobody does
-	gone bool     // the instance was removed from the config
 }
 
 // config is the one in effect.
@@ -68,12 +67,11 @@ func (h *Healer) Reload(ctx context.Context, cfg policies.Config, d policies.Con
 	h.crew.cfg = cfg
 	for _, name := range slices.Concat(d.Removed, d.Changed) {
 		s := h.crew.seats[name]
-		s.gone = slices.Contains(d.Removed, name)
 		if s.now.underWayNow() {
 			busy = append(busy, name)
 		}
 		s.now.retire()
-		if s.gone {
+		if slices.Contains(d.Removed, name) {
 			h.unseat(s)
 			if h.crew.begin == nil {
 				h.succeed(s)
@@ -113,7 +111,7 @@ func (h *Healer) replace(i policies.Instance, probers map[string]Prober) {
 		m.probers = was.probers
 	}
 	h.unseat(s)
-	s.next, s.gone = m, false
+	s.next = m
 	if h.crew.begin == nil {
 		h.succeed(s)
 	}

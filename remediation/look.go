@@ -265,7 +265,7 @@ func (m *Machine) expiredByReplica(ctx context.Context, g policies.Group, master
 		e.Mean = c.MeanSize
 		return e, true
 	}
-	return policies.Estimate{Method: "not known without acting: no replica in step to count on"}, false
+	return policies.Estimate{Method: policies.BoundExpired(master).Method + "; no replica in step to count on"}, false
 }
 
 // holdsAll reports whether the replica held as many keys as its master, to a hundredth, in every database with volatile ones.

@@ -169,12 +169,9 @@ func TestStatusesAndMemory(t *testing.T) {
 	must(t, j.Remember(ctx, newer))
 	must(t, j.Remember(ctx, policies.NodeMemory{Instance: "dcs-1", Node: "n1", At: t0, RunID: "late"}))
 	must(t, j.Remember(ctx, policies.NodeMemory{Instance: "dcs-2", Node: "n1", At: t0, RunID: "c"}))
-	m, err := j.Memory(ctx, "dcs-1")
-	if err != nil || len(m) != 1 || !reflect.DeepEqual(m["n1"], newer) {
-		t.Errorf("memory %+v, error %v, want %+v", m, err, newer)
-	}
-	if m, err := j.Memory(ctx, "none"); err != nil || m == nil || len(m) != 0 {
-		t.Errorf("memory of nobody %+v, error %v", m, err)
+	m, err := j.Memories(ctx)
+	if err != nil || len(m) != 2 || !reflect.DeepEqual(m[0], newer) || m[1].RunID != "c" {
+		t.Errorf("memory %+v, error %v, want %+v first", m, err, newer)
 	}
 	if v, err := j.Verify(ctx); err != nil || v.Entries != 0 {
 		t.Errorf("they are in the chain: %+v, error %v", v, err)

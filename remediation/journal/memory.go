@@ -55,16 +55,3 @@ func (j *Journal) Memories(ctx context.Context) (all []policies.NodeMemory, err 
 	})
 	return all, err
 }
-
-// Memory returns what Remember kept of an instance, by node name; an empty map when nothing.
-func (j *Journal) Memory(ctx context.Context, instance string) (map[string]policies.NodeMemory, error) {
-	byNode := map[string]policies.NodeMemory{}
-	err := j.view(ctx, "read the memory of "+instance, func(tx *sql.Tx) error {
-		all, err := query(ctx, tx, scanJSON[policies.NodeMemory], "SELECT body FROM memory WHERE instance = ?", instance)
-		for _, m := range all {
-			byNode[m.Node] = m
-		}
-		return err
-	})
-	return byNode, err
-}
