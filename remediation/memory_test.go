@@ -281,3 +281,16 @@ func TestASweepThatBringsNothingIsIneffectiveAndRests(t *testing.T) {
 	}
 	r.whole()
 }
+
+// Without a replica in step nobody knows how many keys have expired: the plan says between what it lies.
+func TestAPlanWithoutAReplicaBoundsWhatMayComeFree(t *testing.T) {
+	t.Parallel()
+	s := fullOfStale(t, 2000)
+	r := newRig(t, fleet(instance(prod1, dry, s)), "").start()
+	r.alarm(prod1, memory)
+	rec := r.record(prod1, memory, policies.OutcomePlanned)
+	if e := rec.Expect; e.Known == nil || *e.Known || !strings.Contains(e.Method, "not known without acting: none to all of the 2000 keys with a TTL, 0 to ") {
+		t.Errorf("expect %+v", e)
+	}
+	r.whole()
+}
