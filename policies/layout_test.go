@@ -28,6 +28,7 @@ var houseRules = map[string][]string{
 	"agent/bus":              {"policies", "agent/probe"}, // for TLS
 	"agent/observer":         {"policies", "agent/archive"},
 	"agent/observer/metrics": {"policies"},
+	"agent/observer/notify":  {"policies"},
 	"agent/observer/web":     {"policies"},
 	"agent/archive":          {"policies"},
 	"remediation":            {"policies", "agent/probe", "remediation/journal", "remediation/reclaim", "remediation/reattach", "remediation/evict"},
@@ -35,7 +36,7 @@ var houseRules = map[string][]string{
 	"remediation/evict":      {"policies", "agent/probe"},
 	"remediation/reattach":   {"policies", "agent/probe"},
 	"remediation/journal":    {"policies"},
-	"cmd/dcshealer": {"policies", "agent", "agent/probe", "agent/bus", "agent/observer", "agent/observer/metrics", "agent/observer/web", "agent/archive",
+	"cmd/dcshealer": {"policies", "agent", "agent/probe", "agent/bus", "agent/observer", "agent/observer/metrics", "agent/observer/notify", "agent/observer/web", "agent/archive",
 		"remediation", "remediation/journal", "remediation/reclaim", "remediation/reattach"},
 }
 
@@ -53,6 +54,7 @@ var outside = []struct {
 	// cmd only reads URLs and builds the demo with it; reads go through agent/probe, writes through remediation/redis.go.
 	{"github.com/redis/go-redis", []string{"agent/probe", testServers, "agent/bus", "remediation/redis.go", "cmd/dcshealer"}},
 	{"github.com/prometheus/", []string{"agent/observer/metrics"}},
+	{"github.com/nicholas-fedor/shoutrrr", []string{"agent/observer/notify"}},
 	{"github.com/chromedp/", []string{"cmd/dcshealer"}},
 	{"github.com/looplab/fsm", []string{"remediation"}},
 	{"github.com/sony/gobreaker", []string{"remediation", "remediation/journal"}},

@@ -1,0 +1,150 @@
+// Package notify tells people what the console would only print: it groups events into notices and delivers them to receivers, with
+// retries, and keeps what could not be delivered. It decides nothing about Redis and reads no bus.
+package notify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"dcshealer/policies"
+)
+
+// Kind says what an event is about.
+type Kind string
+
+// The kinds, the most urgent first.
+const (
+	KindAlarm    Kind = "alarm"    // a critical alarm fires
+	KindRefusal  Kind = "refusal"  // nothing is repaired until a person acts
+	KindReminder Kind = "reminder" // an alarm still stands, and nobody has taken it
+	KindRepair   Kind = "repair"   // an action has come to its outcome
+	KindResolved Kind = "resolved" // a critical alarm has ended
+	KindTest     Kind = "test"
+)
+
+// Kinds lists all, the most urgent first.
+var Kinds = []Kind{KindAlarm, KindRefusal, KindReminder, KindRepair, KindResolved, KindTest}
+
+// Event is one thing to tell. Its texts are those of an alarm or the journal, and untrusted.
+type Event struct {
+	Kind     Kind            `json:"kind"`
+	At       time.Time       `json:"at"`
+	Instance string          `json:"instance"`
+	Node     string          `json:"node,omitempty"`
+	Metric   policies.Metric `json:"metric,omitempty"`
+	Msg      string          `json:"msg"`
+	Since    time.Time       `json:"since,omitzero"` // of the alarm
+	Incident string          `json:"incident,omitempty"`
+	Action   policies.Action `json:"action,omitempty"`
+	Outcome  string          `json:"outcome,omitempty"`
+}
+
+// Notice is what a receiver gets at a time: one event, or all of a storm.
+type Notice struct {
+	Version int       `json:"v"`  // 1
+	ID      string    `json:"id"` // the same on every try
+	At      time.Time `json:"at"`
+	Source  string    `json:"source"` // the host that tells
+	Title   string    `json:"title"`
+	Text    string    `json:"text"`
+	Events  []Event   `json:"events"`        // the most urgent first, at most MaxEvents
+	More    int       `json:"more,omitzero"` // events left out
+}
+
+const (
+	// MaxEvents is how many events one notice lists; the rest it counts.
+	MaxEvents = 50
+	// maxLines keeps the text below what chat services take (2,000 characters at the least).
+	maxLines   = 12
+	maxMessage = 140 // characters of one event's text
+)
+
+// NewNotice puts events, at least one, into one notice. Pure.
+func NewNotice(id, source string, events []Event, now time.Time) Notice {
+	sorted := slices.Clone(events)
+	slices.SortStableFunc(sorted, func(a, b Event) int { return slices.Index(Kinds, a.Kind) - slices.Index(Kinds, b.Kind) })
+	n := Notice{Version: 1, ID: id, At: now.UTC(), Source: source, Title: title(sorted), Text: text(sorted), Events: sorted}
+	if len(sorted) > MaxEvents {
+		n.Events, n.More = sorted[:MaxEvents], len(sorted)-MaxEvents
+	}
+	return n
+}
+
+// title tells one event as it is, and counts several.
+func title(events []Event) string {
+	if len(events) == 1 {
+		e := events[0]
+		if e.Kind == KindTest {
+			return "dcshealer: test"
+		}
+		return fmt.Sprintf("dcshealer: %s: %s", kindText(e.Kind, 1), clean(e.Instance, 60))
+	}
+	var parts []string
+	for _, k := range Kinds {
+		n := 0
+		for _, e := range events {
+			if e.Kind == k {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, kindText(k, n)))
+		}
+	}
+	named := instances(events)
+	if len(named) > 3 {
+		return fmt.Sprintf("dcshealer: %s on %d instances", strings.Join(parts, ", "), len(named))
+	}
+	return fmt.Sprintf("dcshealer: %s: %s", strings.Join(parts, ", "), strings.Join(named, ", "))
+}
+
+func kindText(k Kind, n int) string {
+	one, many := string(k), string(k)+"s"
+	switch k {
+	case KindAlarm:
+		one, many = "critical alarm", "critical alarms"
+	case KindRefusal:
+		one, many = "a person is needed", "need a person"
+	case KindResolved:
+		many = one
+	}
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func instances(events []Event) (names []string) {
+	for _, e := range events {
+		if name := clean(e.Instance, 60); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// text is a line for each event, as many as a chat message holds.
+func text(events []Event) string {
+	var b strings.Builder
+	for i, e := range events {
+		if i == maxLines {
+			fmt.Fprintf(&b, "and %d more: see dcshealer alarms list and dcshealer incidents list\n", len(events)-i)
+			break
+		}
+		fmt.Fprintf(&b, "%s | %s%s | %s\n", strings.ToUpper(string(e.Kind)), clean(e.Instance, 60), nodeText(e), clean(e.Msg, maxMessage))
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func nodeText(e Event) string {
+	if e.Node == "" {
+		return ""
+	}
+	return "/" + clean(e.Node, 60)
+}
+
+// clean is text of anybody as one line without control characters.
+func clean(s string, max int) string { return policies.Printable(s, max) }

@@ -1,0 +1,101 @@
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Pace is how a receiver is told.
+type Pace struct {
+	Group    time.Duration // how long the first event waits for others
+	Gap      time.Duration // the least between two notices
+	Retry    time.Duration // after the first failure; it doubles up to
+	RetryMax time.Duration // this
+	GiveUp   time.Duration // a notice that is older and fails is dead
+}
+
+// DefaultPace has a storm be one notice, and a person told within seconds.
+func DefaultPace() Pace {
+	return Pace{Group: 5 * time.Second, Gap: 30 * time.Second, Retry: time.Second, RetryMax: 5 * time.Minute, GiveUp: 24 * time.Hour}
+}
+
+// Receiver delivers from the outbox to one place, one notice after another. Others do not wait for it.
+type Receiver struct {
+	Name   string
+	Sender Sender
+	Outbox *Outbox
+	Pace   Pace
+	Source string
+	NewID  func() string
+	Log    *slog.Logger
+
+	sent    time.Time // the last notice
+	failing bool
+}
+
+// look is how often a receiver without work looks for some.
+const look = 250 * time.Millisecond
+
+// Run delivers until ctx ends, and returns its error. What is not delivered then stays in the outbox.
+func (r *Receiver) Run(ctx context.Context) error {
+	for {
+		wait, err := r.step(ctx, time.Now())
+		if err != nil && ctx.Err() == nil {
+			r.Log.Error("the outbox of notifications fails", "receiver", r.Name, "err", err)
+			wait = r.Pace.RetryMax
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// step delivers a notice, if one is due, and says when to look again.
+func (r *Receiver) step(ctx context.Context, now time.Time) (time.Duration, error) {
+	n, attempts, ok, err := r.due(ctx, now)
+	if err != nil || !ok {
+		return look, err
+	}
+	err = r.Sender.Send(ctx, n)
+	switch {
+	case err == nil:
+		r.sent = now
+		if r.failing {
+			r.failing = false
+			r.Log.Info("notifications reach their receiver again", "receiver", r.Name, "attempt", attempts+1)
+		}
+		return 0, r.Outbox.Delivered(ctx, r.Name, n.ID)
+	case ctx.Err() != nil: // ours, not the receiver's
+		return 0, ctx.Err()
+	}
+	dead := permanent(err) || now.Sub(n.At) >= r.Pace.GiveUp
+	if !r.failing || dead {
+		r.Log.Error("a notification does not reach its receiver", "receiver", r.Name, "notice", n.ID, "dead", dead, "err", err)
+	}
+	r.failing = true
+	return max(r.backoff(attempts), wanted(err)), r.Outbox.Failed(ctx, r.Name, n.ID, err.Error(), dead)
+}
+
+// due is the notice to send now. One that was begun goes first; a new one is made once its oldest event has waited for others, and not right
+// after the last.
+func (r *Receiver) due(ctx context.Context, now time.Time) (Notice, int, bool, error) {
+	ready := func(events []Event) Notice { return NewNotice(r.NewID(), r.Source, events, now) }
+	oldest, err := r.Outbox.Oldest(ctx, r.Name)
+	if err != nil {
+		return Notice{}, 0, false, err
+	}
+	age := now.Sub(oldest)
+	if grouped := oldest.IsZero() || age < 0 || age >= r.Pace.Group; !grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap && !r.failing {
+		return Notice{}, 0, false, nil
+	}
+	return r.Outbox.Next(ctx, r.Name, ready)
+}
+
+func (r *Receiver) backoff(attempts int) time.Duration {
+	return min(r.Pace.Retry<<min(attempts, 20), r.Pace.RetryMax)
+}
