@@ -33,6 +33,16 @@ func (s Stored) Cut() bool { return s.Size > len(s.Payload) }
 
 // List returns alarms, newest first.
 func (a *Archive) List(ctx context.Context, f Filter) ([]Stored, error) {
+	list := []Stored{}
+	err := a.Newest(ctx, f, func(s Stored) bool { list = append(list, s); return true })
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// Newest hands over alarms, newest first, until do wants no more.
+func (a *Archive) Newest(ctx context.Context, f Filter, do func(Stored) (more bool)) error {
 	limit := f.Limit
 	if limit <= 0 {
 		limit = -1
@@ -41,18 +51,19 @@ func (a *Archive) List(ctx context.Context, f Filter) ([]Stored, error) {
 		WHERE malformed IS NULL AND (?1 = 0 OR severity = ?1) AND (?2 = '' OR instance = ?2) AND (?3 = '' OR metric = ?3) AND received >= ?4 AND (?6 = 0 OR received < ?6)
 		ORDER BY received DESC, n DESC LIMIT ?5`, int(f.Severity), cut(f.Instance), cut(string(f.Metric)), unixMilli(f.Since), limit, unixMilli(f.Until))
 	if err != nil {
-		return nil, a.explain("read", err)
+		return a.explain("read", err)
 	}
 	defer rows.Close()
-	list := []Stored{}
 	for rows.Next() {
 		s, err := scanStored(rows)
 		if err != nil {
-			return nil, a.explain("read", err)
+			return a.explain("read", err)
 		}
-		list = append(list, s)
+		if !do(s) {
+			return nil
+		}
 	}
-	return list, a.explain("read", rows.Err())
+	return a.explain("read", rows.Err())
 }
 
 // scanStored reads a row; more are columns beyond those of Stored.

@@ -74,19 +74,7 @@ func (a *app) resetBreaker(ctx context.Context, r journal.BreakerReset, f wordFl
 	if err != nil {
 		return err
 	}
-	w, err := f.word("breaker reset", time.Time{})
-	if err != nil {
-		return err
-	}
-	if err := known(cfg, "breaker reset", r.Instance); err != nil {
-		return err
-	}
-	r.Reason, r.By = w.reason, w.by
-	err = write(ctx, cfg, w.by, func(j *journal.Journal) (err error) {
-		r, err = remediation.ResetBreaker(ctx, j, r, moment())
-		return err
-	})
-	if err != nil {
+	if r, err = resetBreaker(ctx, cfg, r, f); err != nil {
 		return err
 	}
 	if a.json() {
@@ -94,4 +82,21 @@ func (a *app) resetBreaker(ctx context.Context, r journal.BreakerReset, f wordFl
 	}
 	fmt.Fprintln(a.stdout, printable(fmt.Sprintf("The breaker of %s on %s is closed, it was %s (by %s: %s); a running healer looks anew.", r.Action, onWhat(r.Instance), r.Was, r.By, r.Reason)))
 	return nil
+}
+
+// resetBreaker closes a breaker of an instance of the config, or with no instance that of the fleet, and says what it was.
+func resetBreaker(ctx context.Context, cfg policies.Config, r journal.BreakerReset, f wordFlags) (journal.BreakerReset, error) {
+	w, err := f.word("breaker reset", time.Time{})
+	if err != nil {
+		return r, err
+	}
+	if err := known(cfg, "breaker reset", r.Instance); err != nil {
+		return r, err
+	}
+	r.Reason, r.By = w.reason, w.by
+	err = write(ctx, cfg, w.by, func(j *journal.Journal) (err error) {
+		r, err = remediation.ResetBreaker(ctx, j, r, moment())
+		return err
+	})
+	return r, err
 }

@@ -64,6 +64,7 @@ func TestTheAPIIsTheCommandLine(t *testing.T) {
 		"/actions?outcome=planned":                  {"actions", "list", "--outcome", "planned"},
 		"/actions/" + record.ID[:20]:                {"actions", "show", record.ID},
 		"/live":                                     {"live", "list"},
+		"/controls":                                 {"controls", "list"},
 		"/status":                                   {"status"},
 	} {
 		until(t, path+" is what dcshealer "+strings.Join(args, " ")+" prints", func() bool {
@@ -75,6 +76,7 @@ func TestTheAPIIsTheCommandLine(t *testing.T) {
 			return reflect.DeepEqual(parse[any](t, text), parse[any](t, stdout)) // the two are not read in the same moment
 		})
 	}
+	f.findsAlarmsByText(base)
 	f.changesByAPI(base, record)
 	f.countsAndIsReady(base)
 
@@ -107,6 +109,12 @@ func (f *fleet) changesByAPI(base string, record policies.Record) {
 		{"/live", `{"instance":"dcs-prod-01","action":"reattach-replica","reason":"e2e","by":"ann"}`, 400, "enabled"},
 		{"/live", `{"instance":"dcs-prod-01","action":"flushall","enabled":true,"reason":"e2e","by":"ann"}`, 400, "want "},
 		{"/live", `{"instance":"dcs-prod-01","action":"reclaim-expired","enabled":true,"for":"1h","reason":"e2e","by":"ann\u001b[31m"}`, 200, `"by":"ann via dashboard"`},
+		{"/breaker/reset", `{"instance":"dcs-prod-01","action":"reattach-replica","reason":"mended","by":"ann"}`, 200, `"was":"closed","reason":"mended","by":"ann via dashboard"`},
+		{"/breaker/reset", `{"all":true,"action":"reattach-replica","reason":"mended","by":"ann"}`, 200, `"instance":"","action":"reattach-replica"`},
+		{"/breaker/reset", `{"action":"reattach-replica","reason":"mended","by":"ann"}`, 400, "either instance, or all"},
+		{"/breaker/reset", `{"instance":"x","action":"reattach-replica","reason":"mended","by":"ann"}`, 404, "no instance"},
+		{"/breaker/reset", `{"instance":"dcs-prod-01","action":"flushall","reason":"mended","by":"ann"}`, 400, "want "},
+		{"/breaker/reset", `{"instance":"dcs-prod-01","action":"reattach-replica","by":"ann"}`, 400, "reason is required"},
 		{"/incidents/" + record.Incident + "/ack", `{"by":"ann","note":"mine"}`, 200, `"by":"ann via dashboard"`},
 		{"/incidents/nosuch/ack", `{"by":"ann"}`, 404, "no such incident"},
 	} {
@@ -119,6 +127,35 @@ func (f *fleet) changesByAPI(base string, record policies.Record) {
 	}
 	if stdout := succeeds(f.t, "incidents", "show", record.Incident, "-c", f.file); !strings.Contains(stdout, "taken by ann via dashboard: mine") {
 		f.t.Errorf("the story does not name who took it:\n%s", stdout)
+	}
+}
+
+// findsAlarmsByText asks for what is in a message, in another case, and in a span of time.
+func (f *fleet) findsAlarmsByText(base string) {
+	f.t.Helper()
+	const from = "2020-01-01T00:00:00Z"
+	for _, c := range []struct {
+		query string
+		want  bool
+	}{ // what is there first, for the archiver writes it a moment later
+		{"text=IS+A+MASTER+INSTEAD", true},
+		{"text=is+a+master+instead&severity=critical&since=1h&limit=1", true},
+		{"text=dcs-prod-01-r&metric=replication_status", true},
+		{"text=no+such+words", false},
+		{"text=is+a+master+instead&severity=warning", false},
+		{"text=is+a+master+instead&until=" + from, false},
+		{"until=" + from, false},
+	} {
+		until(f.t, "the alarms of "+c.query, func() bool {
+			status, text := request(f.t, http.DefaultClient, base+"/api/v1/alarms?"+c.query, "")
+			if status != 200 {
+				f.t.Fatalf("%s: %d %s", c.query, status, text)
+			}
+			return (len(parse[[]any](f.t, text)) > 0) == c.want
+		})
+	}
+	if status, text := request(f.t, http.DefaultClient, base+"/api/v1/alarms?until=soon", ""); status != 400 || !strings.Contains(text, "until") {
+		f.t.Errorf("until=soon: %d %s", status, text)
 	}
 }
 

@@ -30,6 +30,7 @@ func (w *webSide) answers() map[string]web.Answer {
 		"actions":   w.fromJournal(answerActions),
 		"action":    w.fromJournal(answerAction),
 		"report":    w.fromJournal(answerReport),
+		"controls":  w.fromJournal(answerControls),
 		"liveList": w.fromJournal(func(ctx context.Context, j *journal.Journal, cfg policies.Config, _ web.Request) (any, error) {
 			now := time.Now()
 			var grants []policies.LiveGrant
@@ -41,7 +42,7 @@ func (w *webSide) answers() map[string]web.Answer {
 		}),
 		"alarms": w.fromArchive(answerAlarms), "trend": w.fromArchive(answerTrend),
 		"why":     w.answerWhy,
-		"liveSet": w.setLive, "pause": w.pause, "resume": w.resume, "acknowledge": w.acknowledge,
+		"liveSet": w.setLive, "pause": w.pause, "resume": w.resume, "acknowledge": w.acknowledge, "breakerReset": w.resetBreaker,
 	}
 }
 
@@ -175,6 +176,13 @@ func answerReport(ctx context.Context, j *journal.Journal, cfg policies.Config, 
 	return reportOf(ctx, j, cfg, name, from, now)
 }
 
+func answerControls(ctx context.Context, j *journal.Journal, cfg policies.Config, _ web.Request) (any, error) {
+	if j == nil {
+		return []controlRow{}, nil
+	}
+	return controlRows(ctx, j, cfg, time.Now())
+}
+
 func unknownInstance(cfg policies.Config, name string) error {
 	return &web.Fault{Status: http.StatusNotFound, Err: fmt.Errorf("no instance %q in the config; there are %s", policies.Printable(name, 100), cfg.InstanceNames())}
 }
@@ -199,18 +207,39 @@ func answerAlarms(ctx context.Context, store *archive.Archive, r web.Request) (a
 	if err != nil {
 		return nil, err
 	}
-	f, err := alarmsListFlags{severity: q.Get("severity"), instance: q.Get("instance"), metric: q.Get("metric"), since: q.Get("since"), limit: limit}.filter(time.Now())
+	now := time.Now()
+	f, err := alarmsListFlags{severity: q.Get("severity"), instance: q.Get("instance"), metric: q.Get("metric"), since: q.Get("since"), limit: limit}.filter(now)
 	if err != nil {
 		return nil, wrongParam(err)
+	}
+	if f.Until, err = parseSince(q.Get("until"), now); err != nil {
+		return nil, wrongParam(fmt.Errorf("until %w", err))
 	}
 	if store == nil {
 		return []any{}, nil
 	}
-	list, err := store.List(ctx, f)
+	list, err := listWith(ctx, store, f, q.Get("text"))
 	if err != nil {
 		return nil, err
 	}
 	return wireObjects(list)
+}
+
+// listWith is the newest alarms that pass a filter and hold a text, in any case, in what a person reads of them.
+func listWith(ctx context.Context, store *archive.Archive, f archive.Filter, text string) ([]archive.Stored, error) {
+	limit, found := f.Limit, []archive.Stored{}
+	if text == "" {
+		return store.List(ctx, f)
+	}
+	text, f.Limit = strings.ToLower(text), 0
+	err := store.Newest(ctx, f, func(s archive.Stored) bool {
+		read := strings.Join([]string{s.Alarm.Instance, string(s.Alarm.Metric), s.Alarm.Node, s.Alarm.Slave, s.Alarm.Msg}, "\n")
+		if strings.Contains(strings.ToLower(read), text) {
+			found = append(found, s)
+		}
+		return len(found) < limit
+	})
+	return found, err
 }
 
 func answerTrend(ctx context.Context, store *archive.Archive, r web.Request) (any, error) {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"dcshealer/agent/observer/web"
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // webOrder is what a person asks for on the dashboard.
@@ -72,7 +74,7 @@ func (w *webSide) setLive(ctx context.Context, r web.Request) (any, error) {
 	return switchLive(ctx, cfg, o.Instance, f, *o.Enabled)
 }
 
-// scope is the instance that a pause is about, "" for all of them: nobody means all by leaving a name out.
+// scope is the instance that an order is about, "" for all of them: nobody means all by leaving a name out.
 func (o webOrder) scope(cfg policies.Config) (string, error) {
 	switch _, ok := cfg.Instance(o.Instance); {
 	case o.All == (o.Instance != ""):
@@ -121,4 +123,16 @@ func (w *webSide) acknowledge(ctx context.Context, r web.Request) (any, error) {
 	}
 	in, err := acknowledge(ctx, w.config(), r.ID, o.By, o.Note)
 	return in, asFault(err)
+}
+
+func (w *webSide) resetBreaker(ctx context.Context, r web.Request) (any, error) {
+	o, instance, err := w.scoped(r, "instance or all, action, reason, by")
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(policies.Actions[:], o.Action) {
+		return nil, badOrder("action %q: want %s", policies.Printable(string(o.Action), 50), oneOf(policies.Actions[:]))
+	}
+	reset, err := resetBreaker(ctx, w.config(), journal.BreakerReset{Instance: instance, Action: o.Action}, o.flags())
+	return reset, asFault(err)
 }

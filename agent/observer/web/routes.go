@@ -34,9 +34,10 @@ var api = []route{
 	{method: "GET", path: "/why/{id}", operation: "why", need: reader, paced: true},
 	{method: "GET", path: "/actions", operation: "actions", need: reader, params: []string{"instance", "action", "outcome", "since", "limit"}},
 	{method: "GET", path: "/actions/{id}", operation: "action", need: reader},
-	{method: "GET", path: "/alarms", operation: "alarms", need: reader, params: []string{"severity", "instance", "metric", "since", "limit"}},
+	{method: "GET", path: "/alarms", operation: "alarms", need: reader, params: []string{"severity", "instance", "metric", "text", "since", "until", "limit"}},
 	{method: "GET", path: "/trend", operation: "trend", need: reader, params: []string{"by", "bucket", "since"}},
 	{method: "GET", path: "/report", operation: "report", need: reader, params: []string{"instance", "since"}},
+	{method: "GET", path: "/controls", operation: "controls", need: reader},
 	{method: "GET", path: "/live", operation: "liveList", need: reader},
 	{method: "GET", path: "/nodes", operation: "nodes", need: reader, params: []string{"instance", "node"}},
 	{method: "GET", path: "/events", operation: "events", need: reader},
@@ -47,6 +48,7 @@ var api = []route{
 	{method: "POST", path: "/live", operation: "liveSet", need: changer},
 	{method: "POST", path: "/pause", operation: "pause", need: changer},
 	{method: "POST", path: "/resume", operation: "resume", need: changer},
+	{method: "POST", path: "/breaker/reset", operation: "breakerReset", need: changer},
 	{method: "POST", path: "/incidents/{id}/ack", operation: "acknowledge", need: changer},
 }
 
