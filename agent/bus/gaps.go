@@ -11,6 +11,7 @@ import (
 const (
 	gapGrace   = 10 * time.Second // for alarms that come out of order, by the stream for instance
 	gapSources = 1000             // anyone on the bus can be a source
+	gapName    = 200              // bytes of a source's name; a longer one is no source
 	gapRuns    = 100              // of one source that are open
 )
 
@@ -39,7 +40,7 @@ func (r gapRun) size() int64 { return r.to - r.from + 1 }
 
 // note takes an alarm that is new. Those without a number or a source are of others and show nothing.
 func (g *gaps) note(a policies.Alarm, now time.Time) {
-	if g == nil || a.Seq <= 0 || a.Source == "" {
+	if g == nil || a.Seq <= 0 || a.Source == "" || len(a.Source) > gapName {
 		return
 	}
 	s := g.sources[a.Source]

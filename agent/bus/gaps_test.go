@@ -3,6 +3,7 @@ package bus
 import (
 	"maps"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,10 @@ func TestGapsOfASource(t *testing.T) {
 func TestGapsAreBounded(t *testing.T) {
 	g := &gaps{log: (&logBuffer{}).logger(), sources: map[string]*numbered{}}
 	now := time.Now()
+	g.note(policies.Alarm{Source: strings.Repeat("x", gapName+1), Seq: 1, At: now}, now)
+	if len(g.sources) != 0 {
+		t.Error("a name of any length is kept")
+	}
 	for i := range 3 * gapSources {
 		for seq := int64(1); seq < 1000; seq += 2 { // every second one is missing
 			if i > 0 && seq > 1 {

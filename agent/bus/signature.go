@@ -111,7 +111,11 @@ func NewGate(keys *Keys, prefix string, log *slog.Logger) *Gate {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gate{keys: keys, prefix: prefix, log: log, counts: map[string]int64{}}
+	g := &Gate{keys: keys, prefix: prefix, log: log, counts: map[string]int64{}}
+	for _, kind := range []error{errUnsigned, errForged, errOld, errNameless, errNoSuchKey} {
+		g.counts[kind.Error()] = 0
+	}
+	return g
 }
 
 // Pass reports whether a message may be taken for an alarm at now. What may not is counted by kind, and logged once a kind.
@@ -151,7 +155,7 @@ func (g *Gate) check(s policies.Severity, payload []byte, now time.Time) error {
 	return nil
 }
 
-// Ignored is the number of messages that were not let through, by kind.
+// Ignored is the number of messages that were not let through, by kind; a kind that there was none of is there with 0.
 func (g *Gate) Ignored() map[string]int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()

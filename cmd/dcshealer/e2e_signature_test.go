@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ func TestSignaturesAreRequired(t *testing.T) {
 	f.beside("hmac.keys", oldKey+"\n")
 	f.bus, f.busMore = bus.url(), "hmac_key_file: hmac.keys\nrequire_signature: true"
 	f.addPair("one", "", in)
-	p := running(t, "-c", f.write())
+	p, base := f.served(t)
 	p.prints("[Self-healing service] The critical channel has been subscribed to.")
 
 	forged := `{"instance":"one","metric":"used_memory_mb","value":1,"msg":"forged-%","id":"F%"}`
@@ -49,7 +50,14 @@ func TestSignaturesAreRequired(t *testing.T) {
 	if n := strings.Count(p.stderr.String(), "kind=unsigned"); n != 1 {
 		t.Errorf("unsigned ones are logged %d times, want once", n)
 	}
-	p.prints("[On-duty DBA] !!! Critical alarm !!! one | forged-1") // people see all
+	p.prints("[On-duty DBA] !!! Critical alarm !!! one | forged-1")                                                         // people see all
+	p.until("status counts them", func() bool { c := f.status().BusCounts; return c != nil && c.Ignored["unsigned"] == 4 }) // that of publish comes by the stream too
+	if text := succeeds(t, "status", "-c", f.file); !strings.Contains(text, "alarms since the start: 4 messages ignored by the healer: unsigned\n") {
+		t.Errorf("status says\n%s", text)
+	}
+	if _, text := request(t, http.DefaultClient, base+"/metrics", ""); !strings.Contains(text, `dcshealer_bus_ignored_messages_total{kind="unsigned"} 4`) || !strings.Contains(text, `dcshealer_bus_deaf_total{reader="healer"} 0`) {
+		t.Error("metrics do not count them")
+	}
 
 	in.r.detach() // the agent of the same process is heard directly, and signs for others
 	p.prints("one | plan (dry-run): reattach-replica")

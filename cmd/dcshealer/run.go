@@ -66,7 +66,7 @@ func (a *app) runRoles(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return fmt.Errorf("config %s: find its folder: %w", a.configPath(), err)
 	}
-	s := &service{cfg: cfg, file: a.configPath(), path: file, hup: a.hup, answered: map[string]bool{}, flags: f, log: log, lines: observer.NewLineWriter(a.stdout)}
+	s := &service{cfg: cfg, stateDir: cfg.StateDir, file: a.configPath(), path: file, hup: a.hup, answered: map[string]bool{}, flags: f, log: log, lines: observer.NewLineWriter(a.stdout)}
 	return s.run(ctx)
 }
 
@@ -100,6 +100,10 @@ type service struct {
 	heal     *healing
 	web      *webSide     // nil: nothing is served
 	agent    *agent.Agent // nil: not in this process
+	readers  []reader     // every subscription of this process
+	archived *bus.Decoder // of the archiver; nil: not in this process
+	gate     *bus.Gate    // of the healer; nil: not in this process
+	stateDir string       // of cfg: a reload does not change it
 
 	hup      <-chan os.Signal // SIGHUP; nil: never
 	answered map[string]bool  // requests to reload, by id
@@ -132,6 +136,7 @@ func (s *service) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.startWeb()
+	s.parts.start("bus counts", s.noteCounts)
 	s.log.Info("running", "roles", strings.Join(s.flags.roles, ","), "instances", len(s.cfg.Instances), "bus", s.bus.Addr(), "dry_run", s.flags.dryRun)
 	s.parts.start("reload", s.reloads)
 	select {

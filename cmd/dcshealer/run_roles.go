@@ -84,12 +84,12 @@ func (s *service) startRoles(ctx context.Context) error {
 	}
 	if s.has("dba") {
 		sub := s.bus.Subscribe(observer.DBATopics())
-		ready = append(ready, s.startSubscription("dba subscription", sub))
+		ready = append(ready, s.startSubscription("dba", sub))
 		s.parts.start("dba", observer.NewDBA(s.observing("dba", sub)).Run)
 	}
 	if s.has("dashboard") {
 		sub := s.bus.Subscribe(observer.DashboardTopics())
-		ready = append(ready, s.startSubscription("dashboard subscription", sub))
+		ready = append(ready, s.startSubscription("dashboard", sub))
 		s.parts.start("dashboard", observer.NewDashboard(s.observing("dashboard", sub)).Run)
 	}
 	if s.has("healer") {
@@ -126,8 +126,10 @@ func (s *service) observing(role string, sub *bus.Subscription) observer.Options
 	return observer.Options{Feed: sub, Decode: bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", role)), Out: s.lines, Prefix: s.cfg.Bus.Prefix, Log: s.log}
 }
 
+// startSubscription starts the one of a reader, whose name it is counted under.
 func (s *service) startSubscription(name string, sub *bus.Subscription) <-chan struct{} {
-	s.parts.start(name, sub.Run)
+	s.readers = append(s.readers, reader{name, sub})
+	s.parts.start(name+" subscription", sub.Run)
 	return sub.Ready()
 }
 
@@ -144,9 +146,10 @@ func (s *service) startArchiver(ctx context.Context) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
-	ready := s.startSubscription("archiver subscription", sub)
+	ready := s.startSubscription("archiver", sub)
 	o := s.observing("archiver", sub)
-	o.Decode = bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", "archiver")).CountGaps()
+	s.archived = bus.NewDecoder(s.cfg.Bus.Prefix, s.log.With("component", "archiver")).CountGaps()
+	o.Decode = s.archived
 	s.parts.start("archiver", observer.NewArchiver(o, store).Run)
 	return ready, nil
 }
@@ -162,9 +165,10 @@ func (s *service) startHealer() (<-chan struct{}, error) {
 	s.parts.start("healer publisher", s.heal.pub.Run)
 	s.parts.start("healer", h.Run)
 	sub := s.bus.SubscribeGroup(observer.DBATopics(), bus.Group{Name: "healer-" + id, Consumer: operator("").Host})
-	ready := s.startSubscription("healer subscription", sub)
+	ready := s.startSubscription("healer", sub)
 	log := s.log.With("component", "healer")
 	decoder, gate := bus.NewDecoder(s.cfg.Bus.Prefix, log), bus.NewGate(s.keys, s.cfg.Bus.Prefix, log)
+	s.gate = gate
 	s.parts.start("healer alarms", func(ctx context.Context) error {
 		select {
 		case <-ready:

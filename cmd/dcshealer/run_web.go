@@ -98,7 +98,7 @@ func (s *service) startWeb() {
 		return
 	}
 	w.sub = s.bus.Subscribe(policies.Topics{Severities: policies.Severities[:]})
-	s.parts.start("dashboard alarms subscription", w.sub.Run)
+	s.startSubscription("page", w.sub)
 	s.parts.start("dashboard alarms", w.alarms)
 	s.parts.start("dashboard journal", w.watch.run)
 	s.parts.start("dashboard server", func(ctx context.Context) error { return w.server.Serve(ctx, w.listener) })
@@ -173,7 +173,8 @@ func (w *webSide) showAlarm(a policies.Alarm, m policies.Message) {
 // facts are what metrics show of the moment.
 func (w *webSide) facts() metrics.Facts {
 	cfg := w.config()
-	f := metrics.Facts{Config: cfg, Bus: w.busFacts()}
+	f := metrics.Facts{Config: cfg, Bus: w.s.busFacts()}
+	f.Bus.Connected = w.sub.Connected()
 	status := w.watch.status()
 	f.Healer = status.Running
 	if w.watch.seen() && status.Running {
@@ -190,25 +191,6 @@ func (w *webSide) facts() metrics.Facts {
 		f.Late, f.Tilted = policies.Known(a.Late()), policies.Known(a.Tilt(time.Now()) != "")
 	}
 	return f
-}
-
-func (w *webSide) busFacts() (b metrics.Bus) {
-	b.Connected, b.Unread = w.sub.Connected(), w.sub.Dropped()
-	publishers := []*bus.Publisher{w.s.pub}
-	if w.s.heal != nil {
-		publishers = append(publishers, w.s.heal.pub)
-	}
-	for _, p := range publishers {
-		if p == nil {
-			continue
-		}
-		st := p.Stats()
-		b.Queued += int64(st.Queued)
-		b.Delivered += st.Delivered
-		b.Dropped += st.Dropped
-		b.Refused += st.Refused
-	}
-	return b
 }
 
 // ready says what of this process works.

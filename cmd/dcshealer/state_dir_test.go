@@ -31,7 +31,7 @@ func touch(t *testing.T, mode fs.FileMode, names ...string) {
 func TestStateDirIsClosedToOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "st[a]te")
 	touch(t, 0o755, dir+"/", filepath.Join(dir, "locks")+"/")
-	ours := []string{"healer.db", "healer.db-wal", "healer.head", "alarms.db", "alarms.db-shm", "run.json", "healer.lock", "locks/one.lock", "locks/.open.lock"}
+	ours := []string{"healer.db", "healer.db-wal", "healer.head", "alarms.db", "alarms.db-shm", "run.json", "counts-healer.json", "healer.lock", "locks/one.lock", "locks/.open.lock"}
 	for _, name := range ours {
 		touch(t, 0o644, filepath.Join(dir, name))
 	}

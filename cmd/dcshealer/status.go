@@ -52,6 +52,7 @@ type fleetStatus struct {
 	Running   bool             `json:"running"`           // a healer runs on this state_dir
 	Journal   string           `json:"journal,omitempty"` // why the running healer does nothing: it has not written its journal
 	Bus       string           `json:"bus"`               // without a password; empty: an embedded bus that is not known here
+	BusCounts *busCounts       `json:"bus_counts"`        // of the processes that run on this state_dir; null: none does
 }
 
 type instanceStatus struct {
@@ -84,6 +85,10 @@ func statusOfFleet(ctx context.Context, j *journal.Journal, cfg policies.Config,
 	s := fleetStatus{Instances: make([]instanceStatus, len(cfg.Instances)), Running: journal.HealerRunning(cfg.StateDir), Bus: busOf(cfg)}
 	for i, in := range cfg.Instances {
 		s.Instances[i] = statusOf(in, policies.MachineStatus{}, nil, now)
+	}
+	var err error
+	if s.BusCounts, err = readCounts(cfg.StateDir, now); err != nil {
+		return s, err
 	}
 	if j == nil {
 		return s, nil

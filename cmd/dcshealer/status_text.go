@@ -43,6 +43,9 @@ func (s fleetStatus) write(w io.Writer, now time.Time, colours bool) {
 		healer = p.in(text.FgGreen, "running")
 	}
 	fmt.Fprintf(w, "healer: %s\nbus: %s\n", healer, dash(printable(s.Bus)))
+	if note := s.busNote(); note != "" {
+		fmt.Fprintln(w, p.in(text.FgYellow, note))
+	}
 	if s.Journal != "" {
 		fmt.Fprintln(w, p.in(text.FgRed, "journal: "+printable(s.Journal)))
 	}

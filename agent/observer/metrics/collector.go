@@ -194,9 +194,32 @@ func (k sink) process(f Facts) {
 	b := f.Bus
 	k.flag("bus_connected", "1 where this process is subscribed to the bus.", b.Connected)
 	k.gauge("bus_queued_alarms", "Alarms that wait for the bus.", float64(b.Queued))
+	k.gauge("bus_owed_alarms", "Alarms that were published and wait to be added to the stream.", float64(b.Owed))
+	k.send(count, "bus_not_added_alarms_total", "Alarms that were published and never added to the stream: a reader that was away missed them.", float64(b.NotAdded))
 	const help = "Alarms of this process by what became of them."
 	k.send(count, "bus_publications_total", help, float64(b.Delivered), "result", "delivered")
 	k.send(count, "bus_publications_total", help, float64(b.Dropped), "result", "dropped")
 	k.send(count, "bus_publications_total", help, float64(b.Refused), "result", "refused")
-	k.send(count, "bus_unread_messages_total", "Messages from the bus that a full queue has lost.", float64(b.Unread))
+	k.reading(b)
+}
+
+// reading sends what the readers of the bus in this process have lost, missed or not taken.
+func (k sink) reading(b Bus) {
+	for name, n := range b.Unread {
+		k.send(count, "bus_unread_messages_total", "Messages from the bus that the reader's full queue has lost.", float64(n), "reader", name)
+	}
+	for name, n := range b.Deaf {
+		k.send(count, "bus_deaf_total", "How often the reader heard nothing of its own canary and subscribed anew.", float64(n), "reader", name)
+	}
+	for kind, n := range b.Ignored {
+		k.send(count, "bus_ignored_messages_total", "Messages that the healer has not taken, by what is wrong with their signature; one comes on Pub/Sub and by the stream.", float64(n), "kind", kind)
+	}
+	if b.Missing == nil {
+		return
+	}
+	missing := int64(0)
+	for _, n := range b.Missing { // no label: anyone on the bus can be a source
+		missing += n
+	}
+	k.gauge("bus_missing_alarms", "Alarms that the archiver misses by the numbers of their sources; one that comes late is taken off.", float64(missing))
 }

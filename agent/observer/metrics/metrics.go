@@ -42,10 +42,15 @@ type Machine struct {
 type Bus struct {
 	Connected bool
 	Queued    int64 // alarms that wait for it
+	Owed      int64 // alarms that went out and wait for the stream
 	Delivered int64
 	Dropped   int64 // alarms that a full queue has lost before they went out
 	Refused   int64
-	Unread    int64 // messages that a full queue has lost after they came in
+	NotAdded  int64            // alarms that went out and never came into the stream
+	Unread    map[string]int64 // messages that a full queue has lost after they came in, by reader
+	Deaf      map[string]int64 // how often a reader heard nothing of its own canary, by reader
+	Missing   map[string]int64 // alarms that have not come, by source; nil: nobody looks for them in this process
+	Ignored   map[string]int64 // messages without a good signature that the healer has not taken, by kind; nil: no healer in this process
 }
 
 // Metrics counts and shows. It is safe for concurrent use.
