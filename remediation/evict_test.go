@@ -356,6 +356,7 @@ func TestEvictionIsCapped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := fullOfNear(t)
+			s.limit(110) // what the cap leaves is then far above the clear level: the fault stands
 			r := newRig(t, near(instance(prod1, evictLive[1:], s), c.change, func(e *policies.Evict) { e.Allow = []string{"cache:*"} }), "").start()
 			before := s.names(0)
 			clearStats(s)

@@ -16,6 +16,7 @@ import (
 
 	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
+	"dcshealer/remediation/reclaim"
 )
 
 // The ways in which memory and connections can be full. The backlog is that of Redis on Valkey, too.
@@ -170,10 +171,10 @@ func (f *chaosFleet) sweptLive(t *testing.T, lazy string) {
 		return r.Action == policies.ReclaimExpired && r.Outcome == policies.OutcomeSucceeded
 	})
 	m.do(t, "SET", "accepted", "x")
-	bytes, _ := r.Effect["bytes"].(float64)
-	f.estimated(t, r, bytes)
-	if n := f.counter(t, "expired_keys"); n != chaosExpired || r.Effect["keys"] != float64(n) || r.Effect["solved"] != true || r.Effect["writes_accepted"] != true {
-		t.Errorf("%d keys have expired on the master, want %d; effect %v", n, chaosExpired, r.Effect)
+	sweeps, keys, bytes := f.sweeps(t)
+	f.estimated(t, sweeps[0], bytes)
+	if n := f.counter(t, "expired_keys"); n != chaosExpired || keys != float64(n) || r.Effect["solved"] != true || r.Effect["writes_accepted"] != true {
+		t.Errorf("%d keys have expired on the master, want %d; %.0f by %d sweeps, effect of the last: %v", n, chaosExpired, keys, len(sweeps), r.Effect)
 	}
 	f.wrote[chaosMaster] = f.writes(t, m)
 	want := []string{"CONFIG SET " + chaosLazy + " yes", "SCAN n COUNT n", "CONFIG SET " + chaosLazy + " " + lazy}
@@ -185,9 +186,33 @@ func (f *chaosFleet) sweptLive(t *testing.T, lazy string) {
 	for _, w := range f.wrote[chaosMaster] {
 		sent = append(sent, plain.ReplaceAllString(strings.ReplaceAll(w, "config set", "CONFIG SET"), "SCAN n COUNT n"))
 	}
-	if sent = slices.Compact(sent); !slices.Equal(sent, want) {
-		t.Errorf("the sweep sent %q, want %q", sent, want)
+	if sent = slices.Compact(sent); !slices.Equal(sent, slices.Compact(slices.Repeat(want, len(sweeps)))) {
+		t.Errorf("%d sweeps sent %q, want %q each", len(sweeps), sent, want)
 	}
+}
+
+// sweeps are those that ran, oldest first, and what they freed together: on a starved machine a slow call or a guard may
+// end the first of them.
+func (f *chaosFleet) sweeps(t *testing.T) (all []policies.Record, keys, bytes float64) {
+	t.Helper()
+	records, err := f.op.records(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range slices.Backward(records) {
+		if r.Action != policies.ReclaimExpired || r.Effect["keys"] == nil {
+			continue
+		}
+		stop, _ := r.Effect["stop"].(string)
+		if k, _ := r.Effect["keys"].(float64); r.Outcome == policies.OutcomeSucceeded ||
+			slices.Contains([]reclaim.Stop{reclaim.StopSlowCall, reclaim.StopDenied, reclaim.StopBusy}, reclaim.Stop(stop)) {
+			b, _ := r.Effect["bytes"].(float64)
+			all, keys, bytes = append(all, r), keys+k, bytes+b
+		} else {
+			t.Errorf("a sweep ended as %s: %v", r.Outcome, r.Effect)
+		}
+	}
+	return all, keys, bytes
 }
 
 func (f *chaosFleet) sweptDry(t *testing.T) {
@@ -236,8 +261,12 @@ func (f *chaosFleet) estimated(t *testing.T, r policies.Record, bytes float64) {
 	if r.Cause != policies.CauseExpiredKeys || e.Known == nil || !*e.Known || !strings.Contains(e.Method, "replica-") {
 		t.Errorf("cause %s, expected %+v: want the account of a replica", r.Cause, e)
 	}
-	chaosNear(t, "expired keys expected", float64(e.ExpiredKeys.V), chaosExpired, 0.01)
-	chaosNear(t, "bytes expected", float64(e.Bytes.V), bytes, 0.1)
+	keys, size := 0.01, 0.1
+	if strings.Contains(e.Method, "from the part") { // on a starved machine the count does not end in its time, and says so
+		keys, size = 0.1, 0.2
+	}
+	chaosNear(t, "expired keys expected", float64(e.ExpiredKeys.V), chaosExpired, keys)
+	chaosNear(t, "bytes expected", float64(e.Bytes.V), bytes, size)
 	t.Logf("expected %d keys and %d bytes, %.0f came free (%.3f)", e.ExpiredKeys.V, e.Bytes.V, bytes, float64(e.Bytes.V)/bytes)
 }
 
