@@ -16,14 +16,14 @@ func CanonicalAlarm(s Severity, payload []byte) (canonical []byte, sig string, e
 	if len(payload) > MaxPayload {
 		return nil, "", malformed(MalformedOversize, "%d bytes, at most %d are read", len(payload), MaxPayload)
 	}
-	f, bad := decodeFields(payload)
+	f, bad := decodeFields(payload, &usualFields{})
 	if bad != nil {
 		return nil, "", bad
 	}
 	sig = f.optional(sigField)
 	object := make(map[string]json.RawMessage, len(f))
 	for _, field := range f {
-		object[field.key] = field.raw
+		object[field.key] = json.RawMessage(field.raw)
 	}
 	delete(object, sigField)
 	var b bytes.Buffer

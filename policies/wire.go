@@ -95,7 +95,8 @@ func DecodeAlarm(payload []byte) (Alarm, error) {
 	if len(payload) > MaxPayload {
 		return Alarm{}, malformed(MalformedOversize, "%d bytes, at most %d are read", len(payload), MaxPayload)
 	}
-	f, bad := decodeFields(payload)
+	var room usualFields
+	f, bad := decodeFields(payload, &room)
 	if bad != nil {
 		return Alarm{}, bad
 	}
@@ -122,53 +123,48 @@ func DecodeAlarm(payload []byte) (Alarm, error) {
 
 // text is a string field; missing and null are empty.
 func (f wireFields) text(key string) (string, *MalformedAlarm) {
-	raw, ok := f.get(key)
-	if !ok || string(raw) == "null" {
-		return "", nil
+	field := f.find(key)
+	s, isText := field.text()
+	if !isText && !field.isNull() {
+		return "", malformed(MalformedWrongType, "%s: want a string, got %.20q", key, field.raw)
 	}
-	if raw[0] != '"' {
-		return "", malformed(MalformedWrongType, "%s: want a string, got %.20q", key, raw)
-	}
-	return stringOf(raw), nil
+	return s, nil
 }
 
 // optional is a string field, or empty where it is anything else.
 func (f wireFields) optional(key string) string {
-	s, bad := f.text(key)
-	if bad != nil {
-		return ""
-	}
+	s, _ := f.find(key).text()
 	return s
 }
 
 // loose is a string field, or the text of a number or a bool.
 func (f wireFields) loose(key string) string {
-	s, bad := f.text(key)
-	if bad == nil {
+	field := f.find(key)
+	s, isText := field.text()
+	if isText || field.isNull() || field.raw[0] == '{' || field.raw[0] == '[' {
 		return s
 	}
-	if raw, _ := f.get(key); raw[0] != '{' && raw[0] != '[' {
-		return string(raw)
-	}
-	return ""
+	return field.raw
 }
 
 func (f wireFields) value(key string) (Value, *MalformedAlarm) {
-	raw, ok := f.get(key)
-	if !ok {
-		return Value{}, nil
+	field := f.find(key)
+	if s, isText := field.text(); isText {
+		return Text(s), nil
 	}
 	var v Value
-	if err := v.UnmarshalJSON(raw); err != nil {
-		return Value{}, malformed(MalformedWrongType, "%s: want a number or a string, got %.20q", key, raw)
+	if field.isNull() {
+		return v, nil
+	}
+	if err := v.UnmarshalJSON([]byte(field.raw)); err != nil {
+		return Value{}, malformed(MalformedWrongType, "%s: want a number or a string, got %.20q", key, field.raw)
 	}
 	return v, nil
 }
 
 // count is a whole number above 0, or 0.
 func (f wireFields) count(key string) int64 {
-	raw, _ := f.get(key)
-	n, err := strconv.ParseInt(string(raw), 10, 64)
+	n, err := strconv.ParseInt(f.find(key).raw, 10, 64)
 	if err != nil || n < 0 {
 		return 0
 	}

@@ -12,21 +12,47 @@ import (
 type wireFields []wireField
 
 type wireField struct {
-	key string
-	raw json.RawMessage // without white space around it
+	key   string
+	raw   string // without white space around it
+	plain bool   // a text holds no escape, and is UTF-8
 }
 
-// get is the last of a key that may stand there twice.
-func (f wireFields) get(key string) (raw json.RawMessage, ok bool) {
+// text is that of a string; isText is false where it is anything else.
+func (f wireField) text() (text string, isText bool) {
+	switch {
+	case f.raw == "" || f.raw[0] != '"':
+		return "", false
+	case f.plain:
+		return f.raw[1 : len(f.raw)-1], true
+	}
+	return stringOf([]byte(f.raw)), true
+}
+
+func (f wireField) isNull() bool { return f.raw == "null" || f.raw == "" }
+
+// find is the last of a key that may stand there twice; where it does not stand, the field is empty.
+func (f wireFields) find(key string) wireField {
 	for i := len(f) - 1; i >= 0; i-- {
 		if f[i].key == key {
-			return f[i].raw, true
+			return f[i]
 		}
 	}
-	return nil, false
+	return wireField{}
 }
 
-func decodeFields(payload []byte) (wireFields, *MalformedAlarm) {
+// usualFields is room for the fields of nearly every alarm.
+type usualFields [20]wireField
+
+// decodeFields reads the fields of a payload, into room while they fit.
+func decodeFields(payload []byte, room *usualFields) (wireFields, *MalformedAlarm) {
+	if f, ok := plainFields(room[:0], payload); ok {
+		return f, nil
+	}
+	return anyFields(payload)
+}
+
+// anyFields reads whatever an object may hold.
+func anyFields(payload []byte) (wireFields, *MalformedAlarm) {
 	if !json.Valid(payload) {
 		return nil, malformed(MalformedNotJSON, "%d bytes that are not one JSON value", len(payload))
 	}
@@ -34,13 +60,13 @@ func decodeFields(payload []byte) (wireFields, *MalformedAlarm) {
 	if rest[0] != '{' {
 		return nil, malformed(MalformedNotObject, "want one JSON object, got %.20q", strings.TrimLeft(string(payload[:min(len(payload), 64)]), " \t\r\n"))
 	}
-	f := make(wireFields, 0, 20)
+	var f wireFields
 	for rest = trimSpace(rest[1:]); rest[0] != '}'; {
 		n := stringEnd(rest)
 		key := stringOf(rest[:n])
 		rest = trimSpace(trimSpace(rest[n:])[1:]) // the colon
 		n = valueEnd(rest)
-		f = append(f, wireField{key, json.RawMessage(rest[:n:n])})
+		f = append(f, wireField{key: key, raw: string(rest[:n])})
 		if rest = trimSpace(rest[n:]); rest[0] == ',' {
 			rest = trimSpace(rest[1:])
 		}

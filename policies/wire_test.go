@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,17 +96,18 @@ func TestMalformedKinds(t *testing.T) {
 
 func TestDecodeIsLiberalWhereHarmless(t *testing.T) {
 	for payload, want := range map[string]Alarm{
-		`{"instance":"a"}`:                              {Instance: "a"},
-		`{"instance":"a","MSG":"x","msg":"y"}`:          {Instance: "a", Msg: "y"},
-		`{"instance":"a","value":"down"}`:               {Instance: "a", Value: Text("down")},
-		`{"instance":"a","value":null}`:                 {Instance: "a"},
-		`{"instance":"a","pct":99.5}`:                   {Instance: "a", Pct: "99.5"},
-		`{"instance":"a","slave":{"x":1}}`:              {Instance: "a"},
-		`{"instance":"a","threshold":[]}`:               {Instance: "a"},
-		`{"instance":"a","seq":"x","id":5}`:             {Instance: "a"},
-		`{"instance":"a","seq":-4,"ts":"yesterday"}`:    {Instance: "a"},
-		`{"instance":"a","status":"odd"}`:               {Instance: "a"},
-		`{"instance":"a","extra":{"deep":[1,{"x":1}]}}`: {Instance: "a"},
+		`{"instance":"a"}`:                                            {Instance: "a"},
+		`{"instance":"a","MSG":"x","msg":"y"}`:                        {Instance: "a", Msg: "y"},
+		`{"instance":"a","value":"down"}`:                             {Instance: "a", Value: Text("down")},
+		`{"instance":"a","value":null}`:                               {Instance: "a"},
+		`{"instance":"a","pct":99.5}`:                                 {Instance: "a", Pct: "99.5"},
+		`{"instance":"a","slave":{"x":1}}`:                            {Instance: "a"},
+		`{"instance":"a","threshold":[]}`:                             {Instance: "a"},
+		`{"instance":"a","seq":"x","id":5}`:                           {Instance: "a"},
+		`{"instance":"a","seq":-4,"ts":"yesterday"}`:                  {Instance: "a"},
+		`{"instance":"a","status":"odd"}`:                             {Instance: "a"},
+		`{"instance":"\u0061","ts":"2026-03-04T05:06:07\u002B00:00"}`: {Instance: "a", At: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)},
+		`{"instance":"a","extra":{"deep":[1,{"x":1}]}}`:               {Instance: "a"},
 	} {
 		got, err := DecodeAlarm([]byte(payload))
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -149,11 +151,21 @@ func FuzzDecodeAlarm(f *testing.F) {
 
 // The hand-written reader finds what the library's does.
 func FuzzWireFields(f *testing.F) {
-	for _, s := range []string{`{"a":1}`, ` { "a" : [1,"]}",{"b":"\\"}] , "a":null,"c":"\"x\\","d":-1.5e3 } `, `{}`, `{"\u0061":"\ud800","\xff":"\xfe"}`, `{"a":true,"b":{"c":{}},"":""}`, `"x"`, `null`, `[{}]`} {
+	for _, s := range []string{`{"a":1}`, ` { "a" : [1,"]}",{"b":"\\"}] , "a":null,"c":"\"x\\","d":-1.5e3 } `, `{}`, `{"\u0061":"\ud800","\xff":"\xfe"}`, `{"a":true,"b":{"c":{}},"":""}`, `"x"`, `null`, `[{}]`,
+		`{"a":"é","b":01,"c":"x` + "\x01" + `"}`, `{"a":-}`, `{"a":"b",}`, `{"a":"b"}x`, `{"a":nulls}`, `{"a":1e5 , "a":true }`, `{"a" "b"}`, `{"a":"` + "\xff" + `"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		got, bad := decodeFields(payload)
+		got, bad := decodeFields(payload, &usualFields{})
+		long, bad2 := anyFields(payload)
+		same := func(a, b wireField) bool {
+			s, _ := a.text()
+			o, _ := b.text()
+			return a.key == b.key && a.raw == b.raw && s == o
+		}
+		if !slices.EqualFunc(got, long, same) || (bad == nil) != (bad2 == nil) {
+			t.Fatalf("%q: in one pass %+v, else %+v", payload, got, long)
+		}
 		var want map[string]json.RawMessage
 		if err := json.Unmarshal(payload, &want); err != nil || want == nil {
 			if bad == nil {
@@ -165,13 +177,14 @@ func FuzzWireFields(f *testing.F) {
 			t.Fatalf("%q: %v", payload, bad)
 		}
 		for key, raw := range want {
-			mine, ok := got.get(key)
-			if !ok || string(mine) != string(raw) {
-				t.Fatalf("%q: %q is %q, want %q", payload, key, mine, raw)
+			mine := got.find(key)
+			text, isText := mine.text()
+			if mine.raw != string(raw) || isText != (raw[0] == '"') {
+				t.Fatalf("%q: %q is %+v, want %q", payload, key, mine, raw)
 			}
 			var s string
-			if err := json.Unmarshal(raw, &s); err == nil && raw[0] == '"' && stringOf(mine) != s {
-				t.Fatalf("%q: %q is %q, want %q", payload, key, stringOf(mine), s)
+			if err := json.Unmarshal(raw, &s); err == nil && isText && text != s {
+				t.Fatalf("%q: %q is %q, want %q", payload, key, text, s)
 			}
 		}
 		for _, field := range got {
