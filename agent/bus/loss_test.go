@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,95 +17,100 @@ import (
 	"time"
 
 	"dcshealer/agent/archive"
-	"dcshealer/agent/observer"
 	"dcshealer/agent/probe/redistest"
 	"dcshealer/policies"
 )
 
-// What tells a process of this test what it is.
-const (
-	lossRole = "DCSHEALER_LOSS_ROLE" // archiver or healer
-	lossURL  = "DCSHEALER_LOSS_URL"
-	lossDir  = "DCSHEALER_LOSS_DIR"
-	// lossAlarms makes the test a longer one: DCSHEALER_LOSS_ALARMS=100000.
-	lossAlarms = "DCSHEALER_LOSS_ALARMS"
-)
+// lossAlarms makes the test a longer one: DCSHEALER_LOSS_ALARMS=100000.
+const lossAlarms = "DCSHEALER_LOSS_ALARMS"
 
-// lossReader is a process that reads the bus until it is killed.
-func lossReader(role string) error {
-	ctx := context.Background()
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	b, err := New(Options{URL: policies.Secret(os.Getenv(lossURL)), Log: log})
-	if err != nil {
-		return err
+// lossMost is what a role may take of the machine's memory at its peak, in MiB; the race detector takes several times as much.
+const lossMost = 256
+
+// buildProgram builds dcshealer, with the race detector where the test has it.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "dcshealer")
+	args := []string{"build", "-buildvcs=false", "-o", path}
+	if raceDetector {
+		args = append(args, "-race")
 	}
-	if role == "healer" {
-		return lossHealer(ctx, b)
+	if out, err := exec.Command("go", append(args, "dcshealer/cmd/dcshealer")...).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	store, err := archive.Open(ctx, filepath.Join(os.Getenv(lossDir), archive.FileName))
-	if err != nil {
-		return err
-	}
-	sub := b.SubscribeGroup(observer.ArchiverTopics(), Group{Name: "archiver", Consumer: "c"})
-	a := observer.NewArchiver(observer.Options{Feed: sub, Decode: NewDecoder(b.Prefix(), log).CountGaps(), Out: io.Discard, Log: log}, store)
-	go func() { _ = sub.Run(ctx) }()
-	return a.Run(ctx)
+	return path
 }
 
-// lossHealer takes an alarm by writing its id down.
-func lossHealer(ctx context.Context, b *Bus) error {
-	taken, err := os.OpenFile(filepath.Join(os.Getenv(lossDir), "taken"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	sub := b.SubscribeGroup(observer.DBATopics(), Group{Name: "healer", Consumer: "c"})
-	decode := NewDecoder(b.Prefix(), b.log)
-	go func() { _ = sub.Run(ctx) }()
-	for {
-		batch := sub.Batch(ctx, 500, 0)
-		for _, m := range batch {
-			if a, err := decode.Decode(m); err == nil {
-				if _, err := fmt.Fprintln(taken, a.ID); err != nil {
-					return err
-				}
-			}
-		}
-		sub.Ack(batch)
-	}
-}
+const lossConfig = `bus: {url: %q}
+state_dir: %s
+listen: ""
+instances:
+  - name: dcs-prod-01
+    nodes:
+      - {name: dcs-master-01, address: %q, role: master}
+`
 
-// lossProcess runs and kills one.
+// lossProcess is dcshealer in one role, which is started and killed.
 type lossProcess struct {
-	t         *testing.T
-	role, dir string
-	url       policies.Secret
-	cmd       *exec.Cmd
+	t                       *testing.T
+	role, program, file, in string // in: the folder of its log and of what it prints
+	cmd                     *exec.Cmd
+	peak                    int // MiB, of all that were killed
+}
+
+func newLossProcess(t *testing.T, role, program, dir string, bus policies.Secret, node string) *lossProcess {
+	t.Helper()
+	p := &lossProcess{t: t, role: role, program: program, file: filepath.Join(dir, role+".yaml"), in: dir}
+	if err := os.WriteFile(p.file, fmt.Appendf(nil, lossConfig, bus.Reveal(), filepath.Join(dir, role), node), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	t.Cleanup(p.kill)
+	return p
 }
 
 func (p *lossProcess) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), lossRole+"="+p.role, lossURL+"="+p.url.Reveal(), lossDir+"="+p.dir)
-	errs, err := os.OpenFile(filepath.Join(p.dir, p.role+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer errs.Close()
-	p.cmd.Stderr = errs
+	p.cmd = exec.Command(p.program, "run", "--roles", p.role, "-c", p.file)
+	p.cmd.Stderr = p.output("log")
+	p.cmd.Stdout = p.output("lines")
+	defer p.cmd.Stderr.(*os.File).Close()
+	defer p.cmd.Stdout.(*os.File).Close()
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
+func (p *lossProcess) output(kind string) *os.File {
+	p.t.Helper()
+	f, err := os.OpenFile(p.path(kind), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return f
+}
+
+func (p *lossProcess) path(kind string) string { return filepath.Join(p.in, p.role+"."+kind) }
+
+// measure reads the peak of its resident memory.
+func (p *lossProcess) measure() {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if _, after, ok := strings.Cut(string(status), "VmHWM:"); ok {
+		kib, _ := strconv.Atoi(strings.Fields(after)[0])
+		p.peak = max(p.peak, kib>>10)
+	}
+}
+
 // kill is kill -9.
 func (p *lossProcess) kill() {
+	p.measure()
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 }
 
 func (p *lossProcess) log() string {
-	data, _ := os.ReadFile(filepath.Join(p.dir, p.role+".log"))
-	return string(data)
+	data, _ := os.ReadFile(p.path("log"))
+	return string(data[max(0, len(data)-20_000):])
 }
 
 func TestNoAlarmIsLostWhateverIsKilled(t *testing.T) {
@@ -121,13 +124,9 @@ func TestNoAlarmIsLostWhateverIsKilled(t *testing.T) {
 	}
 	server := startServer(t, "--dir", t.TempDir(), "--appendonly", "yes", "--appendfsync", "always")
 	way := startProxy(t, server.addr())
-	dir := t.TempDir()
-	archiver := &lossProcess{t: t, role: "archiver", dir: dir, url: way.url()}
-	healer := &lossProcess{t: t, role: "healer", dir: dir, url: way.url()}
-	for _, p := range []*lossProcess{archiver, healer} {
-		p.start()
-		t.Cleanup(p.kill)
-	}
+	dir, program, node := t.TempDir(), buildProgram(t), startServer(t)
+	archiver := newLossProcess(t, "archiver", program, dir, way.url(), node.addr())
+	healer := newLossProcess(t, "healer", program, dir, way.url(), node.addr())
 	redistest.Eventually(t, "both have their group", func() bool {
 		groups, err := server.C.XInfoGroups(t.Context(), "redis:monitor:stream").Result()
 		return err == nil && len(groups) == 2
@@ -157,20 +156,25 @@ func TestNoAlarmIsLostWhateverIsKilled(t *testing.T) {
 		}
 	})
 	faults := breakThings(t, published, server, way, archiver, healer)
-	missing := lossMissing(t, dir, total)
-	for deadline := time.Now().Add(2 * redistest.Patience); len(missing) > 0 && time.Now().Before(deadline); missing = lossMissing(t, dir, total) {
+	missing := lossMissing(t, archiver, healer, total)
+	for deadline := time.Now().Add(2 * redistest.Patience); len(missing) > 0 && time.Now().Before(deadline); missing = lossMissing(t, archiver, healer, total) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	took := time.Since(started)
 	archiver.kill()
-	archived := archivedIDs(t, dir, nil)
+	healer.kill()
+	archived := archivedIDs(t, archiver, nil)
 	if len(missing) > 0 || archived != total {
 		t.Errorf("archived %d of %d; missing: %.300s", archived, total, strings.Join(missing, ", "))
 	}
 	if s := p.Stats(); s.Dropped+s.NotAdded+s.Refused != 0 || s.Delivered != int64(total) {
 		t.Errorf("publisher: %+v", s)
 	}
-	t.Logf("%d alarms in %s through %v: each in the archive once, every critical one taken", total, took.Round(time.Millisecond), faults)
+	if !raceDetector && max(archiver.peak, healer.peak) > lossMost {
+		t.Errorf("memory at its peak: archiver %d MiB, healer %d MiB, want %d at most", archiver.peak, healer.peak, lossMost)
+	}
+	t.Logf("%d alarms in %s (%.0f/s) through %v: %d in the archive once, %d missing; memory at its peak: archiver %d MiB, healer %d MiB", total,
+		took.Round(time.Millisecond), float64(total)/took.Seconds(), faults, archived, len(missing), archiver.peak, healer.peak)
 	if t.Failed() {
 		t.Logf("archiver:\n%s\nhealer:\n%s", archiver.log(), healer.log())
 	}
@@ -178,9 +182,12 @@ func TestNoAlarmIsLostWhateverIsKilled(t *testing.T) {
 
 func lossAlarm(i int) policies.Alarm {
 	a := testAlarm(i)
-	a.Severity, a.Source, a.At = policies.Severities[i%len(policies.Severities)], "agent@test", time.Now()
+	a.Severity, a.Source, a.At = policies.Severities[i%len(policies.Severities)], lossSource, time.Now()
+	a.Metric, a.Msg = policies.MetricClients, a.ID // the healer prints the text of such an alarm
 	return a
 }
+
+const lossSource = "agent@test"
 
 // breakThings does so at random until all is published, each fault once at least, and leaves all up.
 func breakThings(t *testing.T, published <-chan struct{}, server testServer, way *proxy, archiver, healer *lossProcess) map[string]int {
@@ -223,15 +230,18 @@ func breakThings(t *testing.T, published <-chan struct{}, server testServer, way
 }
 
 // lossMissing names what has not arrived yet.
-func lossMissing(t *testing.T, dir string, total int) (missing []string) {
+func lossMissing(t *testing.T, archiver, healer *lossProcess, total int) (missing []string) {
 	t.Helper()
 	archived, taken := map[string]bool{}, map[string]bool{}
-	archivedIDs(t, dir, archived)
-	f, err := os.Open(filepath.Join(dir, "taken"))
-	if err == nil {
-		defer f.Close()
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			taken[lines.Text()] = true
+	archivedIDs(t, archiver, archived)
+	f, err := os.Open(healer.path("lines"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if _, id, ok := strings.Cut(lines.Text(), "Alarms received: dcs-prod-01 | "); ok {
+			taken[id] = true
 		}
 	}
 	for i := 1; i <= total; i++ {
@@ -246,10 +256,10 @@ func lossMissing(t *testing.T, dir string, total int) (missing []string) {
 	return missing
 }
 
-// archivedIDs fills ids, where there are any, and counts the rows.
-func archivedIDs(t *testing.T, dir string, ids map[string]bool) int {
+// archivedIDs fills ids, where there are any, and counts the rows of the test's alarms.
+func archivedIDs(t *testing.T, archiver *lossProcess, ids map[string]bool) (rows int) {
 	t.Helper()
-	store, err := archive.OpenReadOnly(t.Context(), filepath.Join(dir, archive.FileName))
+	store, err := archive.OpenReadOnly(t.Context(), filepath.Join(archiver.in, archiver.role, archive.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}
@@ -262,9 +272,13 @@ func archivedIDs(t *testing.T, dir string, ids map[string]bool) int {
 		t.Fatal(err)
 	}
 	for _, s := range list {
+		if s.Alarm.Source != lossSource {
+			continue // the healer's own
+		}
+		rows++
 		if ids != nil {
 			ids[s.Alarm.ID] = true
 		}
 	}
-	return len(list)
+	return rows
 }

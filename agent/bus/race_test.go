@@ -1,0 +1,6 @@
+//go:build race
+
+package bus
+
+// raceDetector: the program under test is built as its tests are.
+const raceDetector = true
