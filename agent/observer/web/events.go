@@ -12,9 +12,9 @@ import (
 
 const (
 	maxReaders = 100
-	readerRoom = 256              // events that may wait for one reader
-	replay     = 256              // events kept for readers who come back
-	pulseEvery = 10 * time.Second // a line for proxies that cut a silent connection
+	readerRoom = 256             // events that may wait for one reader
+	replay     = 256             // events kept for readers who come back
+	pulseEvery = 2 * time.Second // that the page knows a connection that died in silence, and proxies cut none
 )
 
 // event is one thing that happened, as it goes out.
@@ -115,7 +115,7 @@ func (s *Server) stream() http.HandlerFunc {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Accel-Buffering", "no")
 		out := sender{w, http.NewResponseController(w)}
-		ok := out.send([]byte("retry: 2000\n\n"))
+		ok := out.send([]byte("retry: 2000\n\n")) && out.send(pulseOf(time.Now()))
 		for _, e := range missed {
 			ok = ok && out.send(e.text)
 		}
@@ -125,13 +125,18 @@ func (s *Server) stream() http.HandlerFunc {
 			select {
 			case e, more := <-c:
 				ok = more && out.send(e.text)
-			case <-pulse.C:
-				ok = s.allowed(r) && out.send([]byte(": \n\n"))
+			case now := <-pulse.C:
+				ok = s.allowed(r) && out.send(pulseOf(now))
 			case <-r.Context().Done():
 				ok = false
 			}
 		}
 	}
+}
+
+// pulseOf is an event without an id: the last one that a reader has seen stays what it was.
+func pulseOf(now time.Time) []byte {
+	return fmt.Appendf(nil, "event: pulse\ndata: {\"at\":%q}\n\n", now.UTC().Format(time.RFC3339Nano))
 }
 
 // allowed asks again whether a long request may go on: its session may have ended.

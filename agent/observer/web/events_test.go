@@ -5,8 +5,12 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // listenTo opens the events of a server that listens, and gives their lines.
@@ -30,7 +34,7 @@ func listenTo(t *testing.T, base, last string) *bufio.Scanner {
 	return bufio.NewScanner(w.Body)
 }
 
-// next is the next event, as ID, kind and data.
+// next is the next event that is no pulse, as ID, kind and data.
 func next(t *testing.T, lines *bufio.Scanner) (id, kind, data string) {
 	t.Helper()
 	for lines.Scan() {
@@ -42,6 +46,8 @@ func next(t *testing.T, lines *bufio.Scanner) (id, kind, data string) {
 			kind = value
 		case name == "data":
 			data = value
+		case name == "" && kind == "pulse":
+			kind, data = "", ""
 		case name == "" && kind != "":
 			return id, kind, data
 		}
@@ -83,6 +89,23 @@ func TestEventsComeLiveAreReplayedAndEndWithTheServer(t *testing.T) {
 	}
 	for lines.Scan() {
 	}
+}
+
+func TestALiveConnectionHasAPulseAndKeepsTheLastID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, nil)
+		ctx, hangUp := context.WithCancel(t.Context())
+		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "http://127.0.0.1/api/v1/events", nil)
+		ended := make(chan bool)
+		go func() { g.ServeHTTP(w, r); close(ended) }()
+		time.Sleep(3*pulseEvery + pulseEvery/2)
+		hangUp()
+		<-ended
+		pulses := regexp.MustCompile(`(?m)^event: pulse\ndata: \{"at":"[^"]+Z"\}\n$`).FindAllString(w.Body.String(), -1)
+		if len(pulses) != 4 || strings.Contains(w.Body.String(), "id:") {
+			t.Errorf("%d pulses in %s, want one at once and 3 more:\n%s", len(pulses), 3*pulseEvery+pulseEvery/2, w.Body)
+		}
+	})
 }
 
 func TestASlowReaderIsCutOffAndHoldsUpNobody(t *testing.T) {
