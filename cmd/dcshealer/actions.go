@@ -179,7 +179,7 @@ func (a *app) newActionsShowCommand() *cobra.Command {
 			case err != nil:
 				return err
 			case a.json():
-				return a.printJSON(r)
+				return a.printJSON(viewOf(r))
 			}
 			writeStory(a.stdout, r, entries)
 			return nil

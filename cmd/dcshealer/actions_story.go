@@ -65,6 +65,7 @@ func (s story) head(r policies.Record) {
 		where += ", node " + r.Node
 	}
 	fmt.Fprintln(s.w, printable(fmt.Sprintf("%s on %s: %s", what, where, r.Outcome)))
+	s.fact("in short", conclusionOf(r))
 	s.fact("record", r.ID)
 	s.fact("decided", clock(r.At)+" UTC, "+string(r.Mode)+", "+triggerText(r))
 	if !r.Finished.IsZero() {
@@ -156,7 +157,7 @@ func secondsText(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Microsecond).String()
 }
 
-// states shows each field before and after, and the effect.
+// states shows each field before and after, and the effect in words.
 func (s story) states(r policies.Record) {
 	names := maps.Clone(r.Before)
 	if names == nil {
@@ -169,11 +170,12 @@ func (s story) states(r policies.Record) {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		s.line("%s: %s -> %s", name, fieldText(r.Before, name), fieldText(r.After, name))
 	}
-	if len(r.Effect) > 0 {
+	brought := effectText(r)
+	if len(brought) > 0 {
 		s.title("Effect")
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Effect)) {
-		s.line("%s: %s", name, fieldText(r.Effect, name))
+	for _, text := range brought {
+		s.line("%s", text)
 	}
 }
 

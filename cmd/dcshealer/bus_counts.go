@@ -134,13 +134,10 @@ func (c busCounts) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// busNote is the line of status on the bus; empty where there is nothing to say.
-func (s fleetStatus) busNote() string {
-	if s.BusCounts == nil {
+// note is what of it a person has to know; empty where there is nothing, or no process that counts.
+func (c *busCounts) note() string {
+	if c == nil || c.String() == "" {
 		return ""
 	}
-	if said := s.BusCounts.String(); said != "" {
-		return "alarms since the start: " + policies.Printable(said, 1000)
-	}
-	return ""
+	return "alarms since the start: " + policies.Printable(c.String(), 1000)
 }

@@ -17,6 +17,7 @@ func (r incidentReport) write(w io.Writer, now time.Time) {
 	s.fact("began", fmt.Sprintf("%s UTC; %s", clock(in.Began()), lasting(in, now)))
 	s.fact("detected", "after "+span(max(0, in.Detected())))
 	s.fact("repaired", repairText(r))
+	s.fact("in short", r.Conclusion)
 	if in.Ack != nil {
 		s.fact("taken by", in.Ack.By+" at "+clock(in.Ack.At)+" UTC"+inBrackets(in.Ack.Note))
 	}
@@ -54,7 +55,7 @@ func lasting(in policies.Incident, now time.Time) string {
 func repairText(r incidentReport) string {
 	for _, rec := range r.Records {
 		if rec.Outcome == policies.OutcomeSucceeded && !rec.Finished.IsZero() {
-			return fmt.Sprintf("after %s by %s on %s, %s", span(rec.Finished.Sub(r.Incident.Began())), rec.Action, rec.Node, triggerText(rec))
+			return fmt.Sprintf("after %s by %s on %s, %s", span(rec.Finished.Sub(r.Incident.Began())), rec.Action, rec.Node, triggerText(rec.Record))
 		}
 	}
 	return ""

@@ -107,9 +107,10 @@ func resolutionText(r policies.Resolution) string {
 
 // incidentReport is what incidents show prints as JSON.
 type incidentReport struct {
-	Incident policies.Incident `json:"incident"`
-	Story    []storyEvent      `json:"story"`
-	Records  []policies.Record `json:"records"`
+	Incident   policies.Incident `json:"incident"`
+	Conclusion string            `json:"conclusion"` // of the newest decision
+	Story      []storyEvent      `json:"story"`
+	Records    []recordView      `json:"records"`
 }
 
 func (a *app) newIncidentsShowCommand() *cobra.Command {
@@ -155,9 +156,10 @@ func incidentReportOf(ctx context.Context, j *journal.Journal, cfg policies.Conf
 	if err != nil {
 		return incidentReport{}, err
 	}
-	r := incidentReport{Incident: file.Incident, Story: tell(file, alarms), Records: file.Records}
-	if r.Records == nil {
-		r.Records = []policies.Record{}
+	r := incidentReport{Incident: file.Incident, Conclusion: "no decision has been written yet", Story: tell(file, alarms), Records: []recordView{}}
+	for _, rec := range file.Records {
+		v := viewOf(rec)
+		r.Conclusion, r.Records = v.Conclusion, append(r.Records, v)
 	}
 	return r, nil
 }

@@ -16,10 +16,28 @@ const outputMarkdown = "markdown"
 
 // report is what report prints.
 type report struct {
-	Since     time.Time           `json:"since"`
-	Until     time.Time           `json:"until"`
-	Instances []policies.Evidence `json:"instances"`
-	Notes     []string            `json:"notes"` // what bounds the evidence
+	Since     time.Time      `json:"since"`
+	Until     time.Time      `json:"until"`
+	Instances []evidenceView `json:"instances"`
+	Notes     []string       `json:"notes"` // what bounds the evidence
+}
+
+// evidenceView is the evidence about one instance, in numbers and in words.
+type evidenceView struct {
+	policies.Evidence
+	Text    string           `json:"text"`
+	Actions []actionEvidence `json:"actions"`
+}
+
+type actionEvidence struct {
+	policies.ActionRecord
+	Conclusion string         `json:"conclusion"`
+	Facts      []evidenceFact `json:"facts"` // always the same ones
+}
+
+type evidenceFact struct {
+	Name string `json:"name"`
+	Text string `json:"text"` // empty: there is nothing
 }
 
 func (a *app) newReportCommand() *cobra.Command {
@@ -77,7 +95,7 @@ func reportOf(ctx context.Context, j *journal.Journal, cfg policies.Config, inst
 	if err != nil {
 		return report{}, err
 	}
-	r := report{Since: since.UTC().Truncate(time.Second), Until: now.UTC().Truncate(time.Second), Instances: []policies.Evidence{}, Notes: []string{}}
+	r := report{Since: since.UTC().Truncate(time.Second), Until: now.UTC().Truncate(time.Second), Instances: []evidenceView{}, Notes: []string{}}
 	if j == nil {
 		r.Notes = append(r.Notes, "there is no journal in "+cfg.StateDir+" yet: nothing was decided")
 	}
@@ -87,7 +105,7 @@ func reportOf(ctx context.Context, j *journal.Journal, cfg policies.Config, inst
 		if err != nil {
 			return report{}, err
 		}
-		r.Instances = append(r.Instances, e)
+		r.Instances = append(r.Instances, inWords(e))
 	}
 	return r, r.bound(ctx, j)
 }

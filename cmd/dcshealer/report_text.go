@@ -18,7 +18,7 @@ func (r report) writeText(w io.Writer) {
 	}
 	for _, e := range r.Instances {
 		fmt.Fprintln(w)
-		fmt.Fprintln(w, printable(e.Instance+": "+incidentsText(e)))
+		fmt.Fprintln(w, printable(e.Instance+": "+e.Text))
 		for _, t := range e.Actions {
 			writeTrackRecord(w, t)
 		}
@@ -36,19 +36,25 @@ func incidentsText(e policies.Evidence) string {
 	return text
 }
 
-func writeTrackRecord(w io.Writer, t policies.ActionRecord) {
-	fmt.Fprintf(w, "  %s (%s now): %s\n", t.Action, t.Mode, t.Conclusion())
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintln(w, printable(fmt.Sprintf("    %-17s %s", name, value)))
+// inWords adds what a person reads of the evidence.
+func inWords(e policies.Evidence) evidenceView {
+	v := evidenceView{Evidence: e, Text: incidentsText(e), Actions: []actionEvidence{}}
+	for _, t := range e.Actions {
+		v.Actions = append(v.Actions, actionEvidence{t, t.Conclusion(), []evidenceFact{
+			{"would have acted", shadowText(t)}, {"acted", actedText(t)}, {"foretold", foretoldText(t)},
+			{"detected after", spreadText(t.Detect)}, {"repaired after", spreadText(t.Repair)}, {"refused by", countsText(t.Refused)},
+		}})
+	}
+	return v
+}
+
+func writeTrackRecord(w io.Writer, t actionEvidence) {
+	fmt.Fprintf(w, "  %s (%s now): %s\n", t.Action, t.Mode, t.Conclusion)
+	for _, f := range t.Facts {
+		if f.Text != "" {
+			fmt.Fprintln(w, printable(fmt.Sprintf("    %-17s %s", f.Name, f.Text)))
 		}
 	}
-	line("would have acted", shadowText(t))
-	line("acted", actedText(t))
-	line("foretold", foretoldText(t))
-	line("detected after", spreadText(t.Detect))
-	line("repaired after", spreadText(t.Repair))
-	line("refused by", countsText(t.Refused))
 }
 
 func shadowText(t policies.ActionRecord) string {
@@ -117,7 +123,11 @@ func (r report) writeMarkdown(w io.Writer) {
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|")
 	for _, e := range r.Instances {
 		for _, t := range e.Actions {
-			cells := []string{e.Instance, string(t.Action), string(t.Mode), shadowText(t), actedText(t), foretoldText(t), spreadText(t.Detect), spreadText(t.Repair), countsText(t.Refused), t.Conclusion()}
+			cells := []string{e.Instance, string(t.Action), string(t.Mode)}
+			for _, f := range t.Facts {
+				cells = append(cells, f.Text)
+			}
+			cells = append(cells, t.Conclusion)
 			for i, c := range cells {
 				cells[i] = markdown(dash(c))
 			}
@@ -126,7 +136,7 @@ func (r report) writeMarkdown(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	for _, e := range r.Instances {
-		fmt.Fprintln(w, "- "+markdown(e.Instance+": "+incidentsText(e)))
+		fmt.Fprintln(w, "- "+markdown(e.Instance+": "+e.Text))
 	}
 }
 

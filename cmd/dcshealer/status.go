@@ -49,10 +49,11 @@ const stateUnknown policies.State = "unknown"
 // fleetStatus is what status prints.
 type fleetStatus struct {
 	Instances []instanceStatus `json:"instances"`
-	Running   bool             `json:"running"`           // a healer runs on this state_dir
-	Journal   string           `json:"journal,omitempty"` // why the running healer does nothing: it has not written its journal
-	Bus       string           `json:"bus"`               // without a password; empty: an embedded bus that is not known here
-	BusCounts *busCounts       `json:"bus_counts"`        // of the processes that run on this state_dir; null: none does
+	Running   bool             `json:"running"`            // a healer runs on this state_dir
+	Journal   string           `json:"journal,omitempty"`  // why the running healer does nothing: it has not written its journal
+	Bus       string           `json:"bus"`                // without a password; empty: an embedded bus that is not known here
+	BusCounts *busCounts       `json:"bus_counts"`         // of the processes that run on this state_dir; null: none does
+	BusNote   string           `json:"bus_note,omitempty"` // what of them is not 0, in words
 }
 
 type instanceStatus struct {
@@ -90,6 +91,7 @@ func statusOfFleet(ctx context.Context, j *journal.Journal, cfg policies.Config,
 	if s.BusCounts, err = readCounts(cfg.StateDir, now); err != nil {
 		return s, err
 	}
+	s.BusNote = s.BusCounts.note()
 	if j == nil {
 		return s, nil
 	}

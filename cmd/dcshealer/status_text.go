@@ -43,8 +43,8 @@ func (s fleetStatus) write(w io.Writer, now time.Time, colours bool) {
 		healer = p.in(text.FgGreen, "running")
 	}
 	fmt.Fprintf(w, "healer: %s\nbus: %s\n", healer, dash(printable(s.Bus)))
-	if note := s.busNote(); note != "" {
-		fmt.Fprintln(w, p.in(text.FgYellow, note))
+	if s.BusNote != "" {
+		fmt.Fprintln(w, p.in(text.FgYellow, s.BusNote))
 	}
 	if s.Journal != "" {
 		fmt.Fprintln(w, p.in(text.FgRed, "journal: "+printable(s.Journal)))

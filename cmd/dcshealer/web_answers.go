@@ -160,7 +160,7 @@ func answerAction(ctx context.Context, j *journal.Journal, _ policies.Config, r 
 		return nil, fmt.Errorf("show the record %s: %w", policies.Printable(r.ID, 100), journal.ErrUnknown)
 	}
 	record, _, err := j.Show(ctx, r.ID)
-	return record, err
+	return viewOf(record), err
 }
 
 func answerReport(ctx context.Context, j *journal.Journal, cfg policies.Config, r web.Request) (any, error) {
