@@ -18,7 +18,7 @@ demo: build ## a real fleet on this machine, broken and healed (DEMO_ARGS=--keep
 	@bin/dcshealer demo $(DEMO_ARGS)
 
 test: ## every test: real servers, real containers, faults injected
-	@.ci/setup server race engine image browser
+	@.ci/setup server race engine image browser prometheus
 	@.ci/test -shuffle=on -timeout 14m ./...
 
 test-short: ## the tests that need no containers
