@@ -106,19 +106,25 @@ func noRace(t *testing.T, args []string, stderr string) {
 	}
 }
 
-// process is a dcshealer in the background.
+// process is a dcshealer in the background, or what is tried with one.
 type process struct {
 	t              *testing.T
-	args           []string
+	name           string
 	cmd            *exec.Cmd
 	stdout, stderr textBuffer
 	ended          chan struct{}
 }
 
-// background starts dcshealer; what is left of it at the test's end is killed, and its output shown where the test failed.
+// background starts dcshealer.
 func background(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, args: args, cmd: exec.Command(program(t), args...), ended: make(chan struct{})}
+	return spawn(t, program(t), args...)
+}
+
+// spawn starts a program; what is left of it at the test's end is killed, and its output shown where the test failed.
+func spawn(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, name: filepath.Base(program), cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = t.TempDir(), &p.stdout, &p.stderr
 	p.cmd.Env = environment()
 	if err := p.cmd.Start(); err != nil {
@@ -132,7 +138,7 @@ func background(t *testing.T, args ...string) *process {
 		p.kill()
 		noRace(t, args, p.stderr.String())
 		if t.Failed() {
-			t.Logf("dcshealer %s\nstdout:\n%s\nstderr:\n%s", strings.Join(args, " "), tail(p.stdout.String()), tail(p.stderr.String()))
+			t.Logf("%s %s\nstdout:\n%s\nstderr:\n%s", p.name, strings.Join(args, " "), tail(p.stdout.String()), tail(p.stderr.String()))
 		}
 	})
 	return p
@@ -201,7 +207,7 @@ func (p *process) until(what string, ok func() bool) {
 			return true
 		}
 		if p.hasEnded() {
-			p.t.Fatalf("%s: dcshealer ended instead with %d", what, p.cmd.ProcessState.ExitCode())
+			p.t.Fatalf("%s: %s ended instead with %d", what, p.name, p.cmd.ProcessState.ExitCode())
 		}
 		return false
 	})
