@@ -31,6 +31,7 @@ type Config struct {
 	Budget    Budget
 	Journal   JournalConfig
 	Archive   ArchiveConfig
+	Notify    NotifyConfig
 }
 
 // ArchiveConfig bounds the archive of alarms.
@@ -263,6 +264,7 @@ func DefaultConfig() Config {
 		Policies: map[string]Policy{"default": PresetDefault()},
 		Budget:   Budget{ConcurrentActions: 2, FullResyncs: 2, Storm: 30},
 		Archive:  ArchiveConfig{Keep: 90 * 24 * time.Hour, MaxMB: 1024},
+		Notify:   NotifyConfig{Group: 5 * time.Second, Gap: 30 * time.Second, Remind: 30 * time.Minute, GiveUp: 24 * time.Hour},
 	}
 }
 

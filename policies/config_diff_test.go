@@ -16,6 +16,7 @@ func twoInstances() Config {
 		{Name: "two", ManagedBy: ManagedByNone, Policy: "strict", Nodes: []Node{{Name: "two-m", Address: Address{"10.0.0.2", 6379}, Role: RoleMaster}}},
 	}
 	c.Policies["strict"] = PresetDCS()
+	c.Notify.Receivers = []Receiver{{Name: "oncall", URL: "smtp://bait@h", Events: []NoticeKind{NoticeAlarm}}}
 	return c
 }
 
@@ -59,6 +60,9 @@ func TestConfigDiff(t *testing.T) {
 		"the pace touches all": {change: func(c *Config) { c.Agent.Interval = 2 * time.Minute }, want: []string{"agent.interval: 5s -> 2m"}, changed: []string{"one", "two"}},
 		"the timeout reconnects all": {change: func(c *Config) { c.Agent.Timeout = time.Hour }, want: []string{"agent.timeout: 2s -> 1h"},
 			changed: []string{"one", "two"}, reconnect: []string{"one", "two"}},
+		"a receiver shows no secret": {change: func(c *Config) {
+			c.Notify.Receivers = []Receiver{{Name: "oncall", URL: "smtp://bait2@h", HMACKeys: []Secret{"bait-key"}, Events: []NoticeKind{NoticeAlarm, NoticeRepair}}}
+		}, want: []string{"notify.receivers.oncall.url: changed", "notify.receivers.oncall.hmac_keys: changed", "notify.receivers.oncall.events: [alarm] -> [alarm, repair]"}},
 		"the budget touches no machine": {change: func(c *Config) { c.Budget.Storm = 40 }, want: []string{"budget.storm: 30% -> 40%"}},
 		"what is taken at the start": {change: func(c *Config) {
 			c.Bus.URL, c.Bus.Prefix, c.StateDir, c.Listen = "redis://u:bait@h:1", "p", "/else", ""
@@ -105,11 +109,11 @@ func TestConfigDiffSeesEverySetting(t *testing.T) {
 	policyOf(&before, "strict", func(p *Policy) { p.Windows = []Window{{Cron: "0 2 * * *", Duration: time.Hour}} })
 	seen := 0
 	for _, path := range leaves(reflect.TypeFor[Config](), nil) {
-		if slices.Contains([]string{"File", "Bus.TLS.Digest", "Instances.Name", "Instances.Nodes.Name", "Policies.Windows.Next"}, path.name) {
+		if slices.Contains([]string{"File", "Bus.TLS.Digest", "Instances.Name", "Instances.Nodes.Name", "Notify.Receivers.Name", "Policies.Windows.Next"}, path.name) {
 			continue
 		}
 		after := before
-		after.Instances = slices.Clone(before.Instances)
+		after.Instances, after.Notify.Receivers = slices.Clone(before.Instances), slices.Clone(before.Notify.Receivers)
 		after.Instances[0].Nodes = slices.Clone(before.Instances[0].Nodes)
 		tls, busTLS := *before.Instances[0].TLS, *before.Bus.TLS
 		after.Instances[0].TLS, after.Bus.TLS = &tls, &busTLS

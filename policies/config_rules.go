@@ -33,6 +33,7 @@ func (c Config) Check() []FieldError {
 	r.budget(c.Budget)
 	r.journal(c)
 	r.archive(c.Archive)
+	r.notify(c)
 	return r.faults
 }
 

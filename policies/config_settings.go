@@ -38,7 +38,7 @@ func settingText(v any) string {
 	case time.Duration:
 		return durationText(v)
 	case []Action:
-		return "[" + strings.Join(texts(v), ", ") + "]"
+		return listText(v)
 	case []string:
 		quoted := make([]string, len(v))
 		for i, s := range v {
@@ -55,6 +55,17 @@ func texts[T ~string](list []T) []string {
 		out[i] = string(v)
 	}
 	return out
+}
+
+func listText[T ~string](list []T) string { return "[" + strings.Join(texts(list), ", ") + "]" }
+
+// joined is a list of secrets as one, for comparison.
+func joined(keys []Secret) Secret {
+	var all strings.Builder
+	for _, k := range keys {
+		all.WriteString(k.Reveal() + "\n")
+	}
+	return Secret(all.String())
 }
 
 // durationText is a duration without its zeros: 5m, not 5m0s.
@@ -80,11 +91,7 @@ func (c Config) general() []setting {
 		s.take(c.Bus.TLS.settings(&settings{path: "bus.tls"}))
 	}
 	s.put("bus.hmac_key_file", c.Bus.HMACKeyFile)
-	var keys strings.Builder
-	for _, k := range c.Bus.HMACKeys {
-		keys.WriteString(k.Reveal() + "\n")
-	}
-	s.hide("bus.hmac_keys", Secret(keys.String()))
+	s.hide("bus.hmac_keys", joined(c.Bus.HMACKeys))
 	s.put("bus.require_signature", c.Bus.RequireSignature)
 	s.put("state_dir", c.StateDir)
 	s.put("listen", c.Listen)
@@ -101,6 +108,7 @@ func (c Config) general() []setting {
 	s.put("journal.keep", c.Journal.Keep)
 	s.put("archive.keep", c.Archive.Keep)
 	s.put("archive.max_mb", c.Archive.MaxMB)
+	s.take(c.Notify.settings(&settings{path: "notify"}))
 	return s.list
 }
 

@@ -55,15 +55,21 @@ func (d *configDecoder) hmacKeys(m *fileMapping, b *policies.BusConfig) {
 	if !ok || d.unread[v.path] {
 		return
 	}
-	b.HMACKeyFile = d.absolute(b.HMACKeyFile)
-	data, err := d.readFile(b.HMACKeyFile)
+	b.HMACKeyFile, b.HMACKeys = d.keyFile(v, b.HMACKeyFile)
+}
+
+// keyFile reads a file of keys; its name becomes absolute.
+func (d *configDecoder) keyFile(v fileValue, named string) (name string, keys []policies.Secret) {
+	name = d.absolute(named)
+	data, err := d.readFile(name)
 	if err != nil {
-		d.wrong(v, "a file that can be read: "+b.HMACKeyFile+": "+plainCause(err))
-		return
+		d.wrong(v, "a file that can be read: "+name+": "+plainCause(err))
+		return name, nil
 	}
-	if b.HMACKeys, err = policies.ParseHMACKeys(data); err != nil {
-		d.wrong(v, "a file with a key a line: "+b.HMACKeyFile+": "+err.Error())
+	if keys, err = policies.ParseHMACKeys(data); err != nil {
+		d.wrong(v, "a file with a key a line: "+name+": "+err.Error())
 	}
+	return name, keys
 }
 
 // hasPassword reports whether a bus URL holds a password.

@@ -67,6 +67,17 @@ budget:
   concurrent_actions: 3
   full_resyncs: 4
   storm: 31%
+notify:
+  receivers:
+    - {name: mail, url_file: mail.url, events: [refusal, alarm], instances: [dcs-prod-01, dcshealer], title: "{{.Title}}!", template: "{{.Text}}!"}
+    - {name: pager, url_env: CONFIG_TEST_URL}
+    - {name: chat, url: "ntfy://ntfy.internal/topic"}
+    - {name: tickets, webhook: {url_file: hook.url, hmac_key_file: keys}}
+    - {name: bot, webhook: {url_env: CONFIG_TEST_HOOK}}
+  group: 6s
+  gap: 31s
+  remind: 29m
+  give_up: 25h
 `
 
 func wantFullConfig(file, dir string) policies.Config {
@@ -79,6 +90,15 @@ func wantFullConfig(file, dir string) policies.Config {
 		CertFile: filepath.Join(dir, "client.pem"), KeyFile: filepath.Join(dir, "client.key")}
 	cfg.Agent = policies.AgentConfig{Interval: 6 * time.Second, Timeout: 3 * time.Second, Repeat: 2 * time.Minute}
 	cfg.Budget = policies.Budget{ConcurrentActions: 3, FullResyncs: 4, Storm: 31}
+	cfg.Notify = policies.NotifyConfig{Group: 6 * time.Second, Gap: 31 * time.Second, Remind: 29 * time.Minute, GiveUp: 25 * time.Hour, Receivers: []policies.Receiver{
+		{Name: "mail", URL: "smtp://ann:hunter2@h/?from=a@b.c&to=d@e.f", URLFile: filepath.Join(dir, "mail.url"), Events: []policies.NoticeKind{policies.NoticeRefusal, policies.NoticeAlarm},
+			Instances: []string{"dcs-prod-01", "dcshealer"}, Title: "{{.Title}}!", Template: "{{.Text}}!"},
+		{Name: "pager", URL: "gotify://h/A1b2C3d4E5f6G7h"},
+		{Name: "chat", URL: "ntfy://ntfy.internal/topic"},
+		{Name: "tickets", Webhook: true, URL: "https://tickets.internal/hunter2", URLFile: filepath.Join(dir, "hook.url"),
+			HMACKeyFile: filepath.Join(dir, "keys"), HMACKeys: []policies.Secret{"0123456789abcdef", "fedcba9876543210"}},
+		{Name: "bot", Webhook: true, URL: "http://127.0.0.1:1/"},
+	}}
 	cfg.Instances = []policies.Instance{{
 		Name: "dcs-prod-01", ManagedBy: policies.ManagedBySentinel, Policy: "prod", Username: "healer", Password: "hunter2", PasswordFile: filepath.Join(dir, "secret"),
 		Live: []policies.Action{policies.ReattachReplica, policies.ReclaimExpired},
@@ -116,12 +136,15 @@ func TestEveryKeyOfTheInterfaceIsRead(t *testing.T) {
 	cert, key := testKeyPair(t)
 	file := filepath.Join(dir, "fleet.yaml")
 	for name, data := range map[string][]byte{"fleet.yaml": []byte(fullConfig), "secret": []byte("hunter2\n"), "token": []byte("a token of the test\n"), "keys": []byte("0123456789abcdef\nfedcba9876543210\n"),
+		"mail.url": []byte("smtp://ann:hunter2@h/?from=a@b.c&to=d@e.f\n"), "hook.url": []byte("https://tickets.internal/hunter2"),
 		"ca.pem": cert, "client.pem": cert, "client.key": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv("CONFIG_TEST_PASSWORD", "hunter3")
+	t.Setenv("CONFIG_TEST_URL", "gotify://h/A1b2C3d4E5f6G7h")
+	t.Setenv("CONFIG_TEST_HOOK", "http://127.0.0.1:1/")
 	cfg, err := loadConfig(file)
 	if err != nil {
 		t.Fatal(err)

@@ -10,9 +10,9 @@ import (
 
 // config reads the whole file over cfg, which holds the defaults.
 func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
-	m := d.mapping(d.resolve(v), "the sections of a config file: bus, dashboard, agent, instances, policies, budget, journal, archive")
+	m := d.mapping(d.resolve(v), "the sections of a config file: bus, dashboard, agent, instances, policies, budget, journal, archive, notify")
 	d.bus(m.section("bus"), &cfg.Bus)
-	m.text("state_dir", &cfg.StateDir, "the folder for alarms.db and healer.db")
+	m.text("state_dir", &cfg.StateDir, "the folder for alarms.db, healer.db and notify.db")
 	d.stateDir(m, &cfg.StateDir)
 	m.optional("listen", &cfg.Listen, "HOST:PORT such as 127.0.0.1:9470, or \"\" for none")
 	d.dashboard(m.section("dashboard"), &cfg.Dashboard)
@@ -29,6 +29,7 @@ func (d *configDecoder) config(v fileValue, cfg *policies.Config) {
 	ar.duration("keep", &cfg.Archive.Keep)
 	readNumber(ar, "max_mb", &cfg.Archive.MaxMB)
 	ar.end()
+	d.notify(m.section("notify"), &cfg.Notify)
 	m.end()
 }
 

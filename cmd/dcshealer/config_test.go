@@ -23,6 +23,9 @@ var configTestDisk = map[string]string{
 	"/etc/dcshealer/crlf.pass":  "hunter2\r\n",
 	"/etc/dcshealer/empty.pass": "\n",
 	"/etc/dcshealer/lines.pass": "hunter2\nand more\n",
+	"/etc/dcshealer/mail.url":   "smtp://ann:hunter2@h/?from=a@b.c&to=d@e.f\n",
+	"/etc/dcshealer/bad.url":    "smtp://ann:hunter2@h/?form=hunter2\n",
+	"/etc/dcshealer/keys":       "whsec_hunter2hunter2\n",
 }
 
 // testConfigLoader reads configs as if they lay in /etc/dcshealer, from a disk and an environment of its own.

@@ -12,20 +12,20 @@ import (
 )
 
 // Kind says what an event is about.
-type Kind string
+type Kind = policies.NoticeKind
 
 // The kinds, the most urgent first.
 const (
-	KindAlarm    Kind = "alarm"    // a critical alarm fires
-	KindRefusal  Kind = "refusal"  // nothing is repaired until a person acts
-	KindReminder Kind = "reminder" // an alarm still stands, and nobody has taken it
-	KindRepair   Kind = "repair"   // an action has come to its outcome
-	KindResolved Kind = "resolved" // a critical alarm has ended
-	KindTest     Kind = "test"
+	KindAlarm    = policies.NoticeAlarm
+	KindRefusal  = policies.NoticeRefusal
+	KindReminder = policies.NoticeReminder
+	KindRepair   = policies.NoticeRepair
+	KindResolved = policies.NoticeResolved
+	KindTest     = policies.NoticeTest
 )
 
 // Kinds lists all, the most urgent first.
-var Kinds = []Kind{KindAlarm, KindRefusal, KindReminder, KindRepair, KindResolved, KindTest}
+var Kinds = append(policies.NoticeKinds[:], KindTest)
 
 // Event is one thing to tell. Its texts are those of an alarm or the journal, and untrusted.
 type Event struct {
@@ -37,8 +37,12 @@ type Event struct {
 	Msg      string          `json:"msg"`
 	Since    time.Time       `json:"since,omitzero"` // of the alarm
 	Incident string          `json:"incident,omitempty"`
-	Action   policies.Action `json:"action,omitempty"`
-	Outcome  string          `json:"outcome,omitempty"`
+
+	// Of a decision of the healer.
+	Record  string           `json:"record,omitempty"`
+	Action  policies.Action  `json:"action,omitempty"`
+	Outcome policies.Outcome `json:"outcome,omitempty"`
+	Cause   policies.Cause   `json:"cause,omitempty"`
 }
 
 // Notice is what a receiver gets at a time: one event, or all of a storm.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -138,9 +139,13 @@ func alarm(instance string, status policies.Status) policies.Alarm {
 		Since: time.Unix(1_700_000_000, 0), Msg: "the link is down\x1b[31m"}
 }
 
+func notifier(o *Outbox) *Notifier {
+	return &Notifier{Outbox: o, Receivers: []policies.Receiver{{Name: "oncall"}}, Log: slog.New(slog.DiscardHandler)}
+}
+
 func tellAlarms(t *testing.T, o *Outbox, alarms ...policies.Alarm) {
 	t.Helper()
-	n := NewNotifier(o, []string{"oncall"}, 0, nil, slog.New(slog.DiscardHandler))
+	n := notifier(o)
 	if err := n.Alarms(t.Context(), alarms, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +160,7 @@ func TestAStormIsOneNotice(t *testing.T) {
 	tellAlarms(t, o, storm...)
 	deliver(t, o, h.sender(t), quickPace())
 	eventually(t, "the notice is there", func() bool { return len(h.notices()) > 0 })
-	tellAlarms(t, o, alarm("dcs-last", policies.Resolved))
+	tellAlarms(t, o, alarm("dcs-last", policies.Firing))
 	eventually(t, "the next notice is there", func() bool { return len(h.notices()) > 1 })
 	got := h.notices()
 	if len(got) != 2 || len(got[0].Events) != MaxEvents || got[0].More != 300-MaxEvents || got[0].Title != "dcshealer: 300 critical alarms on 300 instances" {
@@ -209,7 +214,7 @@ func TestARefusedNoticeIsADeadLetterThatCanBeRevived(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	h.answers(func(http.ResponseWriter) {})
-	if n, err := o.Revive(t.Context(), "oncall"); n != 1 || err != nil {
+	if n, err := o.Revive(t.Context(), "oncall", time.Now()); n != 1 || err != nil {
 		t.Errorf("revived %d, %v", n, err)
 	}
 	eventually(t, "it is there", func() bool { return len(h.notices()) == 1 })
@@ -299,7 +304,7 @@ func TestAShoutShowsNoSecret(t *testing.T) {
 	const secret = "hunter2-hunter2"
 	for _, u := range []string{
 		"smtp://ann:" + secret + "@127.0.0.1:1/?from=a@example.org&to=b@example.org",
-		"nosuch://" + secret, secret, "slack://" + secret, "telegram://" + secret + "@telegram?chats=1", "smtp://%zz" + secret,
+		"nosuch://" + secret, secret, "matrix://ann:" + secret + "@h?rooms=", "slack+https://" + secret, "smtp://ann:" + secret + "@h/?form=" + secret, "slack://" + secret, "telegram://" + secret + "@telegram?chats=1", "smtp://%zz" + secret,
 		"generic+http://127.0.0.1:1/" + secret + "?token=" + secret,
 	} {
 		s, err := NewShout(policies.Secret(u))
@@ -322,18 +327,23 @@ func TestStandingTellsAnAlarmOnceAndRemindsUntilSomebodyTakesIt(t *testing.T) {
 		}
 		return e.Kind
 	}
-	due := func() int { return len(s.Due(now, func(Event) bool { return taken })) }
+	due := func() int { return len(s.Due(now, func(Event) (string, bool) { return "an incident", taken })) }
 	firing := alarm("dcs-1", policies.Firing)
-	again := firing
-	again.Since = firing.Since.Add(time.Hour)
-	warning := firing
+	onset := func(after time.Duration) policies.Alarm {
+		a := firing
+		a.Since = firing.Since.Add(after)
+		return a
+	}
+	warning, stranger, strange := firing, alarm("dcs-2", policies.Firing), alarm("dcs-2", policies.Resolved)
 	warning.Severity = policies.Warning
+	stranger.Since, strange.Since = time.Time{}, time.Time{}
 	for i, step := range []struct {
 		after time.Duration
 		do    func() any
 		want  any
 	}{
 		{0, func() any { return told(warning) }, Kind("")},
+		{0, func() any { return told(alarm("dcs-1", policies.Resolved)) }, Kind("")}, // nobody was told of it
 		{0, func() any { return told(firing) }, KindAlarm},
 		{time.Minute, func() any { return told(firing) }, Kind("")},
 		{8 * time.Minute, func() any { return due() }, 0},
@@ -341,12 +351,21 @@ func TestStandingTellsAnAlarmOnceAndRemindsUntilSomebodyTakesIt(t *testing.T) {
 		{time.Second, func() any { return due() }, 0},
 		{0, func() any { return told(firing) }, Kind("")},
 		{10 * time.Minute, func() any { taken = true; return due() }, 0},
-		{0, func() any { return told(again) }, KindAlarm},
+		{0, func() any { return told(onset(time.Hour)) }, Kind("")}, // of an agent that was started again
 		{time.Minute, func() any { return told(alarm("dcs-1", policies.Resolved)) }, KindResolved},
-		{time.Hour, func() any { taken = false; return due() }, 0},
-		{0, func() any { return told(firing) }, KindAlarm},
-		{Forgotten, func() any { return due() }, 0}, // and it is forgotten
-		{0, func() any { return told(firing) }, KindAlarm},
+		{time.Second, func() any { return told(alarm("dcs-1", policies.Resolved)) }, Kind("")}, // once more, after a crash
+		{time.Second, func() any { return told(firing) }, Kind("")},                            // late
+		{time.Second, func() any { return told(onset(2 * time.Hour)) }, KindAlarm},
+		{0, func() any { taken = false; return due() }, 0},
+		{Forgotten, func() any { return due() }, 0},                              // it may have ended unheard
+		{time.Hour, func() any { return told(onset(2 * time.Hour)) }, Kind("")},  // it had not
+		{Forgotten, func() any { return told(onset(3 * time.Hour)) }, KindAlarm}, // another one
+		{time.Hour, func() any { return told(alarm("dcs-1", policies.Resolved)) }, KindResolved},
+		{0, func() any { return told(stranger) }, KindAlarm}, // who says no onset repeats the alarm that there is
+		{time.Minute, func() any { return told(stranger) }, Kind("")},
+		{time.Minute, func() any { return told(strange) }, KindResolved},
+		{time.Minute, func() any { return told(stranger) }, KindAlarm},
+		{Remembered, func() any { return due() + len(s.alarms) }, 0},
 	} {
 		now = now.Add(step.after)
 		if got := step.do(); got != step.want {
@@ -361,11 +380,197 @@ func TestTheOutboxIsBounded(t *testing.T) {
 	for i := range events {
 		events[i] = Event{Kind: KindAlarm, At: time.Unix(int64(i+1), 0), Instance: "dcs-1"}
 	}
-	dropped, err := o.Add(t.Context(), []string{"a", "b"}, events)
-	if dropped != 10 || err != nil {
-		t.Errorf("dropped %d, %v; want 5 of each", dropped, err)
+	dropped, err := o.tell(t.Context(), []policies.Receiver{{Name: "b"}}, telling{events: events, once: make([]string, len(events))}, time.Unix(1, 0))
+	if dropped != 5 || err != nil {
+		t.Errorf("dropped %d, %v; want 5", dropped, err)
 	}
-	if at, err := o.Oldest(t.Context(), "b"); !at.Equal(time.Unix(6, 0)) || err != nil {
-		t.Errorf("the oldest is of %v, %v", at.Unix(), err)
+	l, ok, err := o.next(t.Context(), "b", func(e []Event) Notice { return NewNotice("n", "host", e, time.Now()) })
+	if !ok || err != nil || l.notice.More+len(l.notice.Events) != maxWaiting || !l.notice.Events[0].At.Equal(time.Unix(6, 0)) {
+		t.Errorf("%d events, the oldest of %v, %v", l.notice.More+len(l.notice.Events), l.notice.Events[0].At.Unix(), err)
+	}
+	list, err := o.Accounts(t.Context())
+	if err != nil || len(list) != 1 || list[0].Pending != maxWaiting {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// A process that crashed and starts again goes on where it was: what was told is not told again, and what was not is.
+func TestNothingIsToldTwiceOverARestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	now := time.Unix(1_700_000_000, 0)
+	repair := policies.Record{ID: "R1", Instance: "dcs-1", Mode: policies.Live, Outcome: policies.OutcomeSucceeded}
+	refused := policies.Record{ID: "R2", Incident: "I1", Instance: "dcs-1", Cause: policies.CauseNetwork, Outcome: policies.OutcomeDenied}
+	again := refused
+	again.ID = "R3"
+	for i, step := range []struct {
+		do      func(n *Notifier) error
+		pending int
+		place   int64
+	}{
+		{func(n *Notifier) error {
+			return n.Alarms(t.Context(), []policies.Alarm{alarm("dcs-1", policies.Firing), alarm("dcs-1", policies.Firing)}, now)
+		}, 1, -1},
+		{func(n *Notifier) error {
+			return n.Alarms(t.Context(), []policies.Alarm{alarm("dcs-1", policies.Firing)}, now.Add(time.Hour))
+		}, 1, -1},
+		{func(n *Notifier) error {
+			return n.Decisions(t.Context(), []policies.Record{repair, refused}, 7, now)
+		}, 3, 7},
+		{func(n *Notifier) error { return n.Decisions(t.Context(), []policies.Record{again}, 8, now) }, 3, 8},
+		{func(n *Notifier) error { n.Remind = time.Minute; return n.RemindNow(t.Context(), now.Add(time.Hour)) }, 4, 8},
+		{func(n *Notifier) error { n.Remind = time.Minute; return n.RemindNow(t.Context(), now.Add(time.Hour)) }, 4, 8},
+		{func(n *Notifier) error {
+			return n.Alarms(t.Context(), []policies.Alarm{alarm("dcs-1", policies.Resolved)}, now.Add(time.Hour))
+		}, 5, 8},
+	} {
+		o := openOutbox(t, path) // another process each time
+		if err := step.do(notifier(o)); err != nil {
+			t.Fatal(err)
+		}
+		list, err := o.Accounts(t.Context())
+		if err != nil || len(list) != 1 || list[0].Pending != step.pending {
+			t.Errorf("step %d: %+v, %v; want %d events", i, list, err, step.pending)
+		}
+		if place, ok, err := o.Place(t.Context()); err != nil || ok != (step.place >= 0) || ok && place != step.place {
+			t.Errorf("step %d: place %d, %v, %v; want %d", i, place, ok, err, step.place)
+		}
+		if err := o.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What could not be kept was not told.
+func TestWhatCouldNotBeKeptIsToldAgain(t *testing.T) {
+	o := openOutbox(t, filepath.Join(t.TempDir(), FileName))
+	n := notifier(o)
+	if _, err := o.db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON standing BEGIN SELECT RAISE(ABORT, 'no room'); END"); err != nil {
+		t.Fatal(err)
+	}
+	tell := func() error {
+		return n.Alarms(t.Context(), []policies.Alarm{alarm("dcs-1", policies.Firing)}, time.Now())
+	}
+	if err := tell(); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("%v", err)
+	}
+	if _, err := o.db.ExecContext(t.Context(), "DROP TRIGGER full"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tell(); err != nil {
+		t.Error(err)
+	}
+	if list, err := o.Accounts(t.Context()); err != nil || len(list) != 1 || list[0].Pending != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestAReceiverGetsWhatItAskedFor(t *testing.T) {
+	o := openOutbox(t, filepath.Join(t.TempDir(), FileName))
+	n := notifier(o)
+	n.Receivers = []policies.Receiver{{Name: "all"}, {Name: "ends", Events: []Kind{KindResolved}}, {Name: "two", Instances: []string{"dcs-2"}},
+		{Name: "both", Events: []Kind{KindAlarm, KindRepair}, Instances: []string{"dcs-1"}}}
+	if err := n.Alarms(t.Context(), []policies.Alarm{alarm("dcs-1", policies.Firing), alarm("dcs-2", policies.Firing), alarm("dcs-1", policies.Resolved)}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := o.Accounts(t.Context())
+	got := map[string]int{}
+	for _, a := range list {
+		got[a.Receiver] = a.Pending
+	}
+	if want := map[string]int{"all": 3, "ends": 1, "two": 1, "both": 1}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	if n, err := o.Keep(t.Context(), n.Receivers[:1]); n != 3 || err != nil {
+		t.Errorf("dropped %d of receivers that are gone, %v", n, err)
+	}
+}
+
+func TestWhatADecisionTells(t *testing.T) {
+	deny := policies.Ruling{Guard: policies.GuardLineage, Verdict: "deny", Reason: "they share no history"}
+	hold := policies.Ruling{Guard: policies.GuardMode, Verdict: "deny", Reason: "dry run", Temporary: true}
+	for name, c := range map[string]struct {
+		r    policies.Record
+		want Kind
+		says string
+	}{
+		"a repair":                    {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeSucceeded, Action: policies.ReattachReplica, Node: "r", Cause: policies.CausePromoted}, KindRepair, "reattach-replica on r (promoted): succeeded; dcshealer actions show R"},
+		"one that failed":             {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeFailed, Error: "no answer"}, KindRepair, "failed: no answer"},
+		"one by hand":                 {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeIneffective, Trigger: policies.TriggerManual}, KindRepair, "ineffective"},
+		"one that a crash broke off":  {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeInterrupted}, KindRepair, "interrupted"},
+		"one under way":               {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeRunning}, "", ""},
+		"a plan":                      {policies.Record{Outcome: policies.OutcomePlanned, Action: policies.ReattachReplica, Guards: []policies.Ruling{hold}}, "", ""},
+		"what time lifts":             {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeDenied, Action: policies.ReattachReplica, Guards: []policies.Ruling{hold}}, "", ""},
+		"what a person has to decide": {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeDenied, Action: policies.ReattachReplica, Node: "r", Guards: []policies.Ruling{hold, deny}}, KindRefusal, "reattach-replica on r is refused by lineage: they share no history"},
+		"also in dry run":             {policies.Record{Mode: policies.DryRun, Outcome: policies.OutcomeDenied, Action: policies.ReattachReplica, Guards: []policies.Ruling{deny}}, KindRefusal, "refused by lineage"},
+		"but not whom it asked":       {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeDenied, Action: policies.ReattachReplica, Guards: []policies.Ruling{deny}, Trigger: policies.TriggerManual}, "", ""},
+		"what no action cures":        {policies.Record{Outcome: policies.OutcomeDenied, Error: "no action cures node-down: it is gone"}, KindRefusal, "no action cures node-down: it is gone"},
+		"what the server does not do": {policies.Record{Mode: policies.Live, Outcome: policies.OutcomeUnsupported, Action: policies.ReattachReplica, Node: "r", Error: "NOPERM"}, KindRefusal, "not supported there: NOPERM"},
+	} {
+		c.r.ID = "R"
+		e, once, tell := Decision(c.r)
+		if tell != (c.want != "") || tell && (e.Kind != c.want || !strings.Contains(e.Msg, c.says) || e.Record != "R" || (once != "") != (e.Kind == KindRefusal)) {
+			t.Errorf("%s: %v %+v, once %q", name, tell, e, once)
+		}
+	}
+}
+
+func TestATemplateWritesTitleAndText(t *testing.T) {
+	two := []Event{{Kind: KindRepair, Instance: "dcs-2", Msg: "mended\x1b[31m\u202e"}, {Kind: KindAlarm, Instance: "dcs-1", Msg: "the link is down\nforged"}}
+	tpl, err := ParseTemplate("{{len .Events}} from {{.Source}}\n", "{{range .Events}}{{.Kind}}: {{.Instance}}: {{.Msg}}\n{{end}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := tpl.apply(NewNotice("n", "host", two, time.Now()))
+	if want := "alarm: dcs-1: the link is down\nforged\nrepair: dcs-2: mended"; n.Title != "2 from host" || n.Text != want {
+		t.Errorf("%q: %q, want %q", n.Title, n.Text, want)
+	}
+	if long, err := ParseTemplate("", `{{range .Events}}{{printf "%05000d" 1}}{{end}}`); err != nil || len(long.apply(NewNotice("n", "host", two, time.Now())).Text) > maxText+len("…") {
+		t.Errorf("a long one: %v", err)
+	}
+	for text, want := range map[string]string{
+		"{{.Nosuch}}":               "Nosuch",
+		"{{":                        "unclosed action",
+		"{{(index .Events 1).Msg}}": "index",
+		`{{printf "%0100000d" 1}}`:  "more than 65536 bytes",
+	} {
+		if _, err := ParseTemplate("", text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	odd, err := ParseTemplate("", `{{if gt (len .Events) 50}}{{end}}{{if eq .More 7}}{{slice .ID 99}}{{end}}x`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := odd.apply(NewNotice("n", "host", make([]Event, MaxEvents+7), time.Now())); !strings.Contains(n.Text, "the receiver's template failed") || !strings.Contains(n.Text, "and 45 more") {
+		t.Errorf("%q", n.Text)
+	}
+}
+
+// Receivers change their keys one after another: each key signs, and a receiver with any of them takes it.
+func TestEachKeySigns(t *testing.T) {
+	var headers http.Header
+	var body []byte
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		headers = r.Header
+		body, _ = io.ReadAll(r.Body)
+	}))
+	defer s.Close()
+	const coded = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // that of the specification's examples
+	w, err := NewWebhook(policies.Secret(s.URL), testKey, coded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Send(t.Context(), NewNotice("n", "host", []Event{{Kind: KindTest}}, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := standardwebhooks.NewWebhookRaw([]byte(testKey))
+	named, err2 := standardwebhooks.NewWebhook(coded)
+	if err := errors.Join(err, err2, raw.Verify(body, headers), named.Verify(body, headers)); err != nil {
+		t.Error(err)
+	}
+	for _, key := range []policies.Secret{"whsec_not base64", "whsec_c2hvcnQ="} {
+		if _, err := NewWebhook("https://h", key); err == nil || strings.Contains(err.Error(), string(key)) {
+			t.Errorf("%s: %v", key.Reveal(), err)
+		}
 	}
 }

@@ -22,15 +22,16 @@ func DefaultPace() Pace {
 
 // Receiver delivers from the outbox to one place, one notice after another. Others do not wait for it.
 type Receiver struct {
-	Name   string
-	Sender Sender
-	Outbox *Outbox
-	Pace   Pace
-	Source string
-	NewID  func() string
-	Log    *slog.Logger
+	Name     string
+	Sender   Sender
+	Template *Template // nil: ours
+	Outbox   *Outbox
+	Pace     Pace
+	Source   string // the host that tells
+	NewID    func() string
+	Log      *slog.Logger
 
-	sent    time.Time // the last notice
+	sent    time.Time // when the last notice was
 	failing bool
 }
 
@@ -57,43 +58,45 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // step delivers a notice, if one is due, and says when to look again.
 func (r *Receiver) step(ctx context.Context, now time.Time) (time.Duration, error) {
-	n, attempts, ok, err := r.due(ctx, now)
+	l, ok, err := r.due(ctx, now)
 	if err != nil || !ok {
 		return look, err
 	}
-	err = r.Sender.Send(ctx, n)
+	id := l.notice.ID
+	err = r.Sender.Send(ctx, l.notice)
+	took := time.Now()
 	switch {
 	case err == nil:
-		r.sent = now
+		r.sent = took
 		if r.failing {
 			r.failing = false
-			r.Log.Info("notifications reach their receiver again", "receiver", r.Name, "attempt", attempts+1)
+			r.Log.Info("notifications reach their receiver again", "receiver", r.Name, "attempt", l.attempts+1)
 		}
-		return 0, r.Outbox.Delivered(ctx, r.Name, n.ID)
+		// Also when we are being stopped: or it would be sent again.
+		return 0, r.Outbox.delivered(context.WithoutCancel(ctx), r.Name, id, took)
 	case ctx.Err() != nil: // ours, not the receiver's
 		return 0, ctx.Err()
 	}
-	dead := permanent(err) || now.Sub(n.At) >= r.Pace.GiveUp
+	dead := permanent(err) || now.Sub(l.made) >= r.Pace.GiveUp
 	if !r.failing || dead {
-		r.Log.Error("a notification does not reach its receiver", "receiver", r.Name, "notice", n.ID, "dead", dead, "err", err)
+		r.Log.Error("a notification does not reach its receiver", "receiver", r.Name, "notice", id, "dead", dead, "err", err)
 	}
 	r.failing = true
-	return max(r.backoff(attempts), wanted(err)), r.Outbox.Failed(ctx, r.Name, n.ID, err.Error(), dead)
+	return max(r.backoff(l.attempts), wanted(err)), r.Outbox.failed(ctx, r.Name, id, err.Error(), dead, took)
 }
 
 // due is the notice to send now. One that was begun goes first; a new one is made once its oldest event has waited for others, and not right
 // after the last.
-func (r *Receiver) due(ctx context.Context, now time.Time) (Notice, int, bool, error) {
-	ready := func(events []Event) Notice { return NewNotice(r.NewID(), r.Source, events, now) }
-	oldest, err := r.Outbox.Oldest(ctx, r.Name)
-	if err != nil {
-		return Notice{}, 0, false, err
+func (r *Receiver) due(ctx context.Context, now time.Time) (l letter, ok bool, err error) {
+	oldest, begun, err := r.Outbox.due(ctx, r.Name)
+	if err != nil || !begun && oldest.IsZero() {
+		return l, false, err
 	}
 	age := now.Sub(oldest)
-	if grouped := oldest.IsZero() || age < 0 || age >= r.Pace.Group; !grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap && !r.failing {
-		return Notice{}, 0, false, nil
+	if grouped := age < 0 || age >= r.Pace.Group; !begun && (!grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap) {
+		return l, false, nil
 	}
-	return r.Outbox.Next(ctx, r.Name, ready)
+	return r.Outbox.next(ctx, r.Name, func(events []Event) Notice { return r.Template.apply(NewNotice(r.NewID(), r.Source, events, now)) })
 }
 
 func (r *Receiver) backoff(attempts int) time.Duration {

@@ -4,11 +4,21 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"dcshealer/policies"
 )
 
 // Sender delivers one notice once. It is used by one goroutine at a time.
 type Sender interface {
 	Send(ctx context.Context, n Notice) error
+}
+
+// NewSender makes that of a receiver. It connects to nothing; its error shows no secret.
+func NewSender(r policies.Receiver) (Sender, error) {
+	if r.Webhook {
+		return NewWebhook(r.URL, r.HMACKeys...)
+	}
+	return NewShout(r.URL)
 }
 
 // SendError is a failure that says whether another try can help.

@@ -18,32 +18,76 @@ import (
 // Shout sends to one of the services that shoutrrr knows: mail, chats, pagers. Its URL holds the secrets.
 type Shout struct {
 	url    policies.Secret
-	router *router.ServiceRouter
-	titled bool // the service has a place for a title of its own
+	router *router.ServiceRouter // nil until the first use
+	titled bool                  // the service has a place for a title of its own
 }
 
 // NewShout wants a URL of shoutrrr, such as smtp://USER:PASSWORD@HOST:587/?from=A&to=B or slack://TOKEN@CHANNEL. It connects to nothing. The
 // error shows no part of the URL but its scheme.
-func NewShout(to policies.Secret) (*Shout, error) {
-	scheme, _, found := strings.Cut(to.Reveal(), "://")
-	if !found {
-		return nil, errors.New("notification URL: want SERVICE://..., such as smtp://, slack:// or ntfy://")
-	}
-	r, err := shoutrrr.CreateSender(to.Reveal())
+func NewShout(to policies.Secret) (s *Shout, err error) {
+	s = &Shout{url: to}
+	defer func() {
+		if r := recover(); r != nil { // the library indexes into empty settings
+			s, err = nil, errors.New("shoutrrr cannot read it: is a setting empty?")
+		}
+	}()
+	scheme, config, err := serviceConfig(to)
 	if err != nil {
-		return nil, fmt.Errorf("notification URL: shoutrrr does not take it: %s", hidden(err.Error(), to))
+		return nil, errors.New(hidden(err.Error(), to))
 	}
-	service, err := r.NewService(strings.Split(scheme, "+")[0])
-	if err != nil {
-		return nil, fmt.Errorf("notification URL: %s", hidden(err.Error(), to))
-	}
-	keys := format.NewPropKeyResolver(format.GetServiceConfig(service))
+	keys := format.NewPropKeyResolver(config)
 	_, err = keys.Get(types.TitleKey)
-	return &Shout{url: to, router: r, titled: err == nil}, nil
+	s.titled = err == nil
+	if scheme == "matrix" { // it logs in as it is set up
+		return s, nil
+	}
+	return s, s.open()
+}
+
+// serviceConfig reads the URL as its service does.
+func serviceConfig(to policies.Secret) (scheme string, config types.ServiceConfig, err error) {
+	if scheme, _, _ = strings.Cut(to.Reveal(), "://"); scheme == to.Reveal() {
+		return "", nil, errors.New("no URL: want SERVICE://..., such as smtp://, slack:// or ntfy://")
+	}
+	u, err := url.Parse(to.Reveal())
+	if err != nil {
+		return "", nil, errors.New("no URL: special characters of a password or token are percent-encoded")
+	}
+	name, _, custom := strings.Cut(scheme, "+")
+	service, err := new(router.ServiceRouter).NewService(name)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w; see https://shoutrrr.nickfedor.com for those there are", err)
+	}
+	if custom {
+		c, ok := service.(types.CustomURLService)
+		if !ok {
+			return "", nil, fmt.Errorf("%s takes no other URL after +", name)
+		}
+		if u, err = c.GetConfigURLFromCustom(u); err != nil {
+			return "", nil, err
+		}
+	}
+	config = format.GetServiceConfig(service)
+	return name, config, config.SetURL(u)
+}
+
+// open sets the service up.
+func (s *Shout) open() error {
+	r, err := shoutrrr.CreateSender(s.url.Reveal())
+	if err != nil {
+		return fmt.Errorf("shoutrrr does not take it: %s", hidden(err.Error(), s.url))
+	}
+	s.router = r
+	return nil
 }
 
 // Send takes 10 s at most. Which failures another try can help, the services do not say: every one is tried again.
 func (s *Shout) Send(ctx context.Context, n Notice) error {
+	if s.router == nil {
+		if err := s.open(); err != nil {
+			return &SendError{Err: err}
+		}
+	}
 	params, text := types.Params{}, n.Text
 	if s.titled {
 		params.SetTitle(n.Title)

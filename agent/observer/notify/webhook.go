@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"dcshealer/policies"
@@ -27,20 +28,39 @@ const (
 // HMAC-SHA256 over "ID.TIMESTAMP.BODY", so that receivers can check it with a library of theirs.
 type Webhook struct {
 	url    policies.Secret
-	key    policies.Secret
+	keys   [][]byte
 	client *http.Client
 }
 
-// NewWebhook wants an http or https URL, which may hold a secret. An empty key signs nothing.
-func NewWebhook(to, key policies.Secret) (*Webhook, error) {
+// NewWebhook wants an http or https URL, which may hold a secret. Each key signs, so that receivers can change theirs one after another;
+// none: nothing is signed. A key that starts with whsec_ is base64, as the specification writes it; any other is taken as it is.
+func NewWebhook(to policies.Secret, keys ...policies.Secret) (*Webhook, error) {
 	u, err := url.Parse(to.Reveal())
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("webhook URL: want https://HOST[:PORT]/PATH")
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("no URL of a webhook: want https://HOST[:PORT]/PATH")
 	}
-	return &Webhook{url: to, key: key, client: &http.Client{
+	raw := make([][]byte, len(keys))
+	for i, k := range keys {
+		if raw[i], err = rawKey(k); err != nil {
+			return nil, fmt.Errorf("key %d: %w", i+1, err)
+		}
+	}
+	return &Webhook{url: to, keys: raw, client: &http.Client{
 		Timeout:       webhookTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // what is signed for one place goes nowhere else
 	}}, nil
+}
+
+func rawKey(k policies.Secret) ([]byte, error) {
+	text, coded := strings.CutPrefix(k.Reveal(), "whsec_")
+	if !coded {
+		return []byte(text), nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(raw) < policies.MinHMACKey {
+		return nil, fmt.Errorf("want base64 of at least %d bytes after whsec_", policies.MinHMACKey)
+	}
+	return raw, nil
 }
 
 // Send posts the notice. A 2xx answer is success; 408, 425, 429 and 5xx are worth another try, any other answer is not.
@@ -58,8 +78,8 @@ func (w *Webhook) Send(ctx context.Context, n Notice) error {
 	at := strconv.FormatInt(time.Now().Unix(), 10)
 	req.Header.Set("Webhook-Id", n.ID)
 	req.Header.Set("Webhook-Timestamp", at)
-	if w.key != "" {
-		req.Header.Set("Webhook-Signature", sign(w.key, n.ID, at, body))
+	if len(w.keys) > 0 {
+		req.Header.Set("Webhook-Signature", sign(w.keys, n.ID, at, body))
 	}
 	res, err := w.client.Do(req)
 	if err != nil {
@@ -74,10 +94,14 @@ func (w *Webhook) Send(ctx context.Context, n Notice) error {
 	return answered(res, time.Now())
 }
 
-func sign(key policies.Secret, id, at string, body []byte) string {
-	mac := hmac.New(sha256.New, []byte(key.Reveal()))
-	_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, at, body) // a hash takes everything
-	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+func sign(keys [][]byte, id, at string, body []byte) string {
+	all := make([]string, len(keys))
+	for i, key := range keys {
+		mac := hmac.New(sha256.New, key)
+		_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, at, body) // a hash takes everything
+		all[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	}
+	return strings.Join(all, " ")
 }
 
 func answered(res *http.Response, now time.Time) error {
