@@ -55,7 +55,7 @@ func (a *Archive) append(ctx context.Context, entries []Entry) ([]bool, error) {
 	defer one.Close()
 	added := make([]bool, 0, len(entries))
 	if len(entries) >= appendRows {
-		if added, err = appendMany(ctx, tx, one, entries, added); err != nil {
+		if added, err = appendMany(ctx, tx, entries, added); err != nil {
 			return nil, err
 		}
 	}
@@ -65,46 +65,70 @@ func (a *Archive) append(ctx context.Context, entries []Entry) ([]bool, error) {
 	return added, tx.Commit()
 }
 
-// appendMany inserts as many entries as fill whole statements. Where one does not take all of its rows it is undone and its
-// entries go in one by one, which tells which are new.
-func appendMany(ctx context.Context, tx *sql.Tx, one *sql.Stmt, entries []Entry, added []bool) ([]bool, error) {
+// appendMany inserts as many entries as fill whole statements. Nobody else writes meanwhile: of a statement that did not take all of its
+// rows, those above the newest row before it tell which are new.
+func appendMany(ctx context.Context, tx *sql.Tx, entries []Entry, added []bool) ([]bool, error) {
 	many, err := tx.PrepareContext(ctx, insertInto+insertRow+strings.Repeat(", "+insertRow, appendRows-1)+insertNew)
 	if err != nil {
 		return nil, err
 	}
 	defer many.Close()
+	var newest int64
+	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) FROM alarms").Scan(&newest); err != nil {
+		return nil, err
+	}
+	values := make([]any, 0, appendRows*strings.Count(insertRow, "?"))
 	for ; len(entries) >= appendRows; entries = entries[appendRows:] {
-		var values []any
+		values = values[:0]
 		for _, e := range entries[:appendRows] {
-			values = append(values, rowValues(e)...)
+			values = appendValues(values, e)
 		}
-		if _, err := tx.ExecContext(ctx, "SAVEPOINT many"); err != nil {
-			return nil, err
-		}
-		n, err := rowsOf(many.ExecContext(ctx, values...))
+		r, err := many.ExecContext(ctx, values...)
+		n, err := rowsOf(r, err)
 		if err != nil {
 			return nil, err
 		}
 		if n == appendRows {
 			added = append(added, slices.Repeat([]bool{true}, appendRows)...)
-		} else {
-			if _, err := tx.ExecContext(ctx, "ROLLBACK TO many"); err != nil {
-				return nil, err
-			}
-			if added, err = appendEach(ctx, one, entries[:appendRows], added); err != nil {
-				return nil, err
-			}
+		} else if added, err = appendNew(ctx, tx, newest, entries[:appendRows], added); err != nil {
+			return nil, err
 		}
-		if _, err := tx.ExecContext(ctx, "RELEASE many"); err != nil {
+		if n == 0 {
+			continue
+		}
+		if newest, err = r.LastInsertId(); err != nil {
 			return nil, err
 		}
 	}
 	return added, nil
 }
 
+// appendNew reports which of the entries went into the rows above newest.
+func appendNew(ctx context.Context, tx *sql.Tx, newest int64, entries []Entry, added []bool) ([]bool, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT id FROM alarms WHERE n > ? AND id IS NOT NULL", newest)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	fresh := map[string]bool{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		fresh[id] = true
+	}
+	for _, e := range entries {
+		id := cut(e.Alarm.ID)
+		added = append(added, id == "" || fresh[id])
+		delete(fresh, id) // the same id again is the first's
+	}
+	return added, rows.Err()
+}
+
 func appendEach(ctx context.Context, one *sql.Stmt, entries []Entry, added []bool) ([]bool, error) {
 	for _, e := range entries {
-		n, err := rowsOf(one.ExecContext(ctx, rowValues(e)...))
+		n, err := rowsOf(one.ExecContext(ctx, appendValues(nil, e)...))
 		if err != nil {
 			return nil, err
 		}
@@ -120,14 +144,14 @@ func rowsOf(r sql.Result, err error) (int64, error) {
 	return r.RowsAffected()
 }
 
-// rowValues are the columns of insertInto.
-func rowValues(e Entry) []any {
+// appendValues adds the columns of insertInto.
+func appendValues(to []any, e Entry) []any {
 	payload := e.Payload[:min(len(e.Payload), MaxStored)]
 	if payload == nil {
 		payload = []byte{} // nil would be NULL
 	}
-	return []any{e.Received.UnixMilli(), cut(e.Channel), int(e.Alarm.Severity), cut(e.Alarm.Instance), cut(string(e.Alarm.Metric)),
-		e.Alarm.IsResolved(), orNull(e.Alarm.ID), payload, len(e.Payload), orNull(e.Malformed)}
+	return append(to, e.Received.UnixMilli(), cut(e.Channel), int(e.Alarm.Severity), cut(e.Alarm.Instance), cut(string(e.Alarm.Metric)),
+		e.Alarm.IsResolved(), orNull(e.Alarm.ID), payload, len(e.Payload), orNull(e.Malformed))
 }
 
 func cut(s string) string { return s[:min(len(s), maxName)] }

@@ -131,6 +131,9 @@ func TestOfManyEntriesThoseThatAreKnownAreLeftOut(t *testing.T) {
 	now := time.Now()
 	entry := func(i int) Entry {
 		alarm := policies.Alarm{Instance: "i", ID: fmt.Sprint("id-", i)}
+		if i < 0 {
+			alarm.ID = "" // always new
+		}
 		return Entry{Received: now, Channel: "c", Payload: []byte(`{"instance":"i"}`), Alarm: alarm}
 	}
 	var first, second []Entry
@@ -141,10 +144,20 @@ func TestOfManyEntriesThoseThatAreKnownAreLeftOut(t *testing.T) {
 	for i := 120; i < 340; i++ {
 		second = append(second, entry(i))
 	}
+	var third []Entry // a statement of known ones, then one with a few new ones, each of them twice
+	for i := range 50 {
+		third = append(third, entry(i))
+	}
+	for i := range 20 {
+		third = append(third, entry(i), entry(-1))
+	}
+	for i := range 5 {
+		third = append(third, entry(340+i), entry(340+i))
+	}
 	for _, c := range []struct {
 		entries []Entry
 		isNew   func(i int) bool
-	}{{first, func(i int) bool { return i < 130 }}, {second, func(i int) bool { return i >= 10 }}} {
+	}{{first, func(i int) bool { return i < 130 }}, {second, func(i int) bool { return i >= 10 }}, {third, func(i int) bool { return i >= 50 && i < 90 && i%2 == 1 || i >= 90 && i%2 == 0 }}} {
 		added, err := a.Append(t.Context(), c.entries)
 		if err != nil || len(added) != len(c.entries) {
 			t.Fatalf("%d answers for %d entries, %v", len(added), len(c.entries), err)
@@ -155,7 +168,7 @@ func TestOfManyEntriesThoseThatAreKnownAreLeftOut(t *testing.T) {
 			}
 		}
 	}
-	if c, err := a.Count(t.Context()); err != nil || c.Alarms != 340 {
-		t.Errorf("%d alarms, %v; want 340", c.Alarms, err)
+	if c, err := a.Count(t.Context()); err != nil || c.Alarms != 365 {
+		t.Errorf("%d alarms, %v; want 365", c.Alarms, err)
 	}
 }
