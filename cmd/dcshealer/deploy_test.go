@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -112,5 +114,25 @@ func TestKubernetesRunsOneThatMountsWhatItsConfigNames(t *testing.T) {
 		if err != nil || cmd == root {
 			t.Errorf("dcshealer %q: %v", args, err)
 		}
+	}
+}
+
+func TestSystemdTakesTheUnit(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd on this machine")
+	}
+	unit, err := os.ReadFile("../../deploy/dcshealer.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "dcshealer.service")
+	if err := os.WriteFile(file, bytes.ReplaceAll(unit, []byte("/usr/local/bin/dcshealer"), []byte(program(t))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), tool, "verify", "--man=no", file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "dcshealer.service") { // what it thinks of this machine's other units is not ours
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
