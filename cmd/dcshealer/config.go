@@ -34,7 +34,7 @@ func loadConfig(file string) (policies.Config, error) {
 	if err != nil {
 		return policies.Config{}, fmt.Errorf("config %s: find its folder: %w", file, err)
 	}
-	l := configLoader{file: file, folder: folder, readFile: readSecretFile, lookupEnv: os.LookupEnv, stat: os.Stat}
+	l := configLoader{file: file, folder: folder, readFile: readSecretFile, lookupEnv: os.LookupEnv, stat: statThrough}
 	return l.load(data)
 }
 
@@ -148,7 +148,7 @@ func readSecretFile(name string) ([]byte, error) { return readBounded(name, maxS
 func readBounded(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, deadLink(name, err)
 	}
 	defer f.Close() // only read: a close error loses nothing
 	var b bytes.Buffer
@@ -159,6 +159,26 @@ func readBounded(name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("it has more than the %d bytes allowed", limit)
 	}
 	return b.Bytes(), nil
+}
+
+// statThrough is os.Stat, but for a link that leads nowhere: what is not there can be made, though not through one.
+func statThrough(name string) (fs.FileInfo, error) {
+	info, err := os.Stat(name)
+	return info, deadLink(name, err)
+}
+
+// deadLink says of something that is not there that a link on the way to it leads nowhere; any other error stays.
+func deadLink(name string, err error) error {
+	for at := name; errors.Is(err, fs.ErrNotExist); at = filepath.Dir(at) {
+		target, none := os.Readlink(at)
+		if _, there := os.Stat(at); none == nil && errors.Is(there, fs.ErrNotExist) {
+			return fmt.Errorf("the link %s leads to %s, which is not there", at, target)
+		}
+		if at == filepath.Dir(at) {
+			return err
+		}
+	}
+	return err
 }
 
 // plainCause is err without the operation and the path that the error around it names already.

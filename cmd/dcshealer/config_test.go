@@ -130,8 +130,13 @@ func TestUnreadableConfigFileSaysWhatToDo(t *testing.T) {
 	if err := os.Truncate(large, maxConfigSize+1); err != nil {
 		t.Fatal(err)
 	}
+	dead := filepath.Join(dir, "dead.yaml")
+	if err := os.Symlink("/gone/fleet.yaml", dead); err != nil {
+		t.Fatal(err)
+	}
 	for file, want := range map[string]string{
 		filepath.Join(dir, "none.yaml"): "no such file",
+		dead:                            "the link " + dead + " leads to /gone/fleet.yaml, which is not there",
 		dir:                             "is a directory",
 		large:                           "more than the 10485760 bytes",
 	} {

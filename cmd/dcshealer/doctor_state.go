@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -31,10 +30,10 @@ func checkState(ctx context.Context, cfg policies.Config) []policies.CheckResult
 func checkFolder(dir string) policies.CheckResult {
 	r := policies.CheckResult{Severity: policies.HealthOK, Check: policies.CheckState, Seen: dir + " is writable"}
 	at := dir
-	info, err := os.Stat(at)
+	info, err := statThrough(at)
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
 		at = filepath.Dir(at)
-		info, err = os.Stat(at)
+		info, err = statThrough(at)
 		r.Seen = dir + " will be made"
 	}
 	const cure = "make it writable for this user, or name another state_dir"

@@ -236,4 +236,18 @@ func TestDoctorLooksAtTheStateDir(t *testing.T) {
 	if got := checkFolder(filepath.Join(filepath.Dir(f.file), "new", "er")); got.Severity != policies.HealthOK || !strings.Contains(got.Seen, "will be made") {
 		t.Errorf("a state_dir that is not there yet: %+v", got)
 	}
+	link := filepath.Join(filepath.Dir(f.file), "link")
+	if err := os.Symlink("/gone", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{link, filepath.Join(link, "state", "x")} {
+		if got := checkFolder(dir); got.Severity != policies.HealthError || !strings.Contains(got.Seen, "the link "+link+" leads to /gone, which is not there") {
+			t.Errorf("a state_dir %s over a link that leads nowhere: %+v", dir, got)
+		}
+	}
+	f.instances = nil
+	f.add("one", "password_file: link/pass", master("one-m", s))
+	if code, _, stderr := here(t, "doctor", "-c", f.write()); code != exitFailed || !strings.Contains(stderr, "password_file") || !strings.Contains(stderr, "the link "+link+" leads to /gone") {
+		t.Errorf("doctor about a password file over a link that leads nowhere: exit %d: %s", code, stderr)
+	}
 }

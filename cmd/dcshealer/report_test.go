@@ -16,6 +16,11 @@ func TestReportBeforeAnyJournal(t *testing.T) {
 	}
 	wantWords(t, "report", d.ok(t, "report"), "there is no journal in", "dcs-prod-02: 0 incidents", "no evidence: no fault that it is for")
 	d.fails(t, []string{"report", "--since", "soon"}, "--since", "soon")
+	for _, nothing := range []string{"0d", "0s", time.Now().Add(time.Hour).Format(time.RFC3339)} {
+		for _, of := range []string{"report", "actions list", "alarms trend"} {
+			d.fails(t, append(strings.Fields(of), "--since", nothing), "--since", nothing, "no time has passed since then")
+		}
+	}
 	d.fails(t, []string{"report", "--instance", "x"}, `"x"`, "dcs-prod-01")
 	d.fails(t, []string{"report", "-o", "yaml"}, "yaml", "text, json or markdown")
 	d.fails(t, []string{"status", "-o", "markdown"}, "markdown", "text or json")

@@ -19,8 +19,17 @@ func clock(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05")
 }
 
-// parseSince reads a duration such as 90m or 24h, also in days (30d), or an RFC 3339 time. Empty: the zero time.
+// parseSince is parseTime for the begin of a span that ends now: one that holds nothing is refused.
 func parseSince(s string, now time.Time) (time.Time, error) {
+	t, err := parseTime(s, now)
+	if err == nil && !t.Before(now) {
+		return time.Time{}, fmt.Errorf("%q: no time has passed since then; want a duration such as 90m, 24h or 30d, or a time in the past", s)
+	}
+	return t, err
+}
+
+// parseTime reads a duration such as 90m or 24h, also in days (30d), as that long ago, or an RFC 3339 time. Empty: the zero time.
+func parseTime(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}

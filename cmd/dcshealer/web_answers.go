@@ -212,7 +212,7 @@ func answerAlarms(ctx context.Context, store *archive.Archive, r web.Request) (a
 	if err != nil {
 		return nil, wrongParam(err)
 	}
-	if f.Until, err = parseSince(q.Get("until"), now); err != nil {
+	if f.Until, err = parseTime(q.Get("until"), now); err != nil {
 		return nil, wrongParam(fmt.Errorf("until %w", err))
 	}
 	if store == nil {
