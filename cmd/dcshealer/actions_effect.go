@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -32,7 +32,7 @@ func conclusionOf(r policies.Record) string {
 	case r.Outcome == policies.OutcomeRunning:
 		return what + " is under way"
 	case len(r.Commands) > 0:
-		return fmt.Sprintf("%s: %s%s", what, r.Outcome, outcomeText(r))
+		return fmt.Sprintf("it acted: %s %s%s", what, r.Outcome, outcomeText(r))
 	case r.Action == "" && r.Error != "":
 		return "it did not act: " + r.Error
 	case r.Action == "":
@@ -45,6 +45,13 @@ func conclusionOf(r policies.Record) string {
 		return fmt.Sprintf("it did not act: %s", r.Error)
 	}
 	return fmt.Sprintf("%s: %s", what, r.Outcome)
+}
+
+// effectNames are those of fields whose own names say little.
+var effectNames = map[string]string{
+	"db": "by database", "visited": "keys visited", "p99_call": "of the calls 99 % took at most", "slowed": "what made it slower",
+	"rtt_before": "round trip before", "rtt_during": "round trip meanwhile", "rtt_during_most": "the longest round trip meanwhile",
+	"by_pattern": "by pattern", "found_in_part": "found by looking at a part", "call": "the call took",
 }
 
 // effects tells the fields of an effect in words, and knows which it has told.
@@ -61,11 +68,12 @@ func effectText(r policies.Record) []string {
 	e.clients()
 	e.flag("solved", "the alarm is solved", "the alarm is not solved")
 	if by, ok := e.take("bypassed"); ok {
-		e.say("a person let a denial pass: %s", plainText(by))
+		e.say("a person let a denial pass: %s", effectValue("", by))
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.of)) {
-		if v, _ := e.take(name); v != nil {
-			e.say("%s: %s", strings.ReplaceAll(name, "_", " "), effectValue(name, v))
+		v, _ := e.take(name)
+		if text := effectValue(name, v); text != "" {
+			e.say("%s: %s", cmp.Or(effectNames[name], strings.ReplaceAll(name, "_", " ")), text)
 		}
 	}
 	return e.lines
@@ -185,16 +193,44 @@ func (e *effects) clients() {
 	e.change("connections", "connected_before", "connected_after", whole)
 }
 
+// outcomeText is what an action brought, in short.
+func outcomeText(r policies.Record) string {
+	e := effects{of: maps.Clone(r.Effect)}
+	var parts []string
+	if n, ok := e.number("link_up_after"); ok && n > 0 {
+		parts = append(parts, "link up after "+span(ofSeconds(n)))
+	}
+	if kind := e.text("resync"); kind != "" && kind != "unknown" {
+		parts = append(parts, "a "+kind+" resync")
+	}
+	if n, ok := e.number("keys"); ok {
+		parts = append(parts, whole(n)+" keys deleted")
+	}
+	if n, ok := e.number("bytes"); ok {
+		parts = append(parts, size(n)+" freed")
+	}
+	if n, ok := e.number("closed"); ok {
+		parts = append(parts, whole(n)+" clients closed")
+	}
+	if r.Error != "" {
+		parts = append(parts, r.Error)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, ", ")
+}
+
 func whole(n float64) string { return humanize.Commaf(math.Round(n*100) / 100) }
 
 func size(n float64) string {
-	if n < 1<<20 {
+	if math.Abs(n) < 1<<20 {
 		return whole(n) + " bytes"
 	}
 	return mebibytes(int64(n)) + " MiB"
 }
 
-// effectValue is a value whose meaning only its name tells.
+// effectValue is a value in the unit that its name tells; empty where there is nothing to tell.
 func effectValue(name string, v any) string {
 	n, ok := v.(float64)
 	switch {
@@ -202,37 +238,32 @@ func effectValue(name string, v any) string {
 		return size(n)
 	case ok && (strings.HasPrefix(name, "rtt") || strings.HasSuffix(name, "call")):
 		return secondsText(n)
+	case ok:
+		return whole(n)
 	}
-	return plainText(v)
-}
-
-// plainText is a value without the signs of JSON: lists with commas, the fields of an object by name.
-func plainText(v any) string {
 	switch v := v.(type) {
 	case nil:
-		return "not known"
-	case string:
-		return v
+		return ""
 	case bool:
-		return strconv.FormatBool(v)
-	case float64:
-		return whole(v)
+		return map[bool]string{true: "yes", false: "no"}[v]
 	case []any:
 		parts := make([]string, len(v))
 		for i, x := range v {
-			parts[i] = plainText(x)
+			parts[i] = effectValue("", x)
 		}
-		return dash(strings.Join(parts, ", "))
+		return strings.Join(parts, ", ")
 	case map[string]any:
-		parts := []string{}
+		var parts []string
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			text := plainText(v[k])
+			text := effectValue(k, v[k])
 			if _, nested := v[k].(map[string]any); nested {
 				text = "(" + text + ")"
 			}
-			parts = append(parts, strings.ReplaceAll(k, "_", " ")+" "+text)
+			if text != "" {
+				parts = append(parts, strings.ReplaceAll(k, "_", " ")+" "+text)
+			}
 		}
-		return dash(strings.Join(parts, ", "))
+		return strings.Join(parts, ", ")
 	}
 	return fmt.Sprint(v)
 }

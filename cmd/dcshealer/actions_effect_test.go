@@ -22,9 +22,9 @@ func TestEffectsAreToldInWords(t *testing.T) {
 		{`{"keys":12000,"predicted_keys":12100,"bytes":52428800,"predicted_bytes":null,"calls":320,"longest_call":0.0012,"took":3.4,"stop":"done","detail":"the target is reached","solved":true,
 			"counted_before":62914560,"counted_after":10485760,"writes_accepted":true,"db":{"db0":{"keys":12000,"bytes":52428800}},"rtt_before":0.0002}`,
 			[]string{"12,000 keys deleted, predicted were 12,100", "50.0 MiB freed", "memory that counts: 10.0 MiB, was 60.0 MiB", "writes are accepted", "it took 3.4s by 320 calls, the longest 1.2ms",
-				"stopped: the target is reached", "the alarm is solved", "db: db0 (bytes 52,428,800, keys 12,000)", "rtt before: 200µs"}},
+				"stopped: the target is reached", "the alarm is solved", "by database: db0 (bytes 50.0 MiB, keys 12,000)", "round trip before: 200µs"}},
 		{`{"closed":12,"connected_before":98,"connected_after":86,"predicted":12,"solved":false}`, []string{"12 clients closed", "connections: 86, was 98", "the alarm is not solved", "predicted: 12"}},
-		{`{"bypassed":["no-lost-writes"],"lost":{"keys_held":3,"own_bytes":null},"foo_bar":"x"}`, []string{"a person let a denial pass: no-lost-writes", "foo bar: x", "lost: keys held 3, own bytes not known"}},
+		{`{"bypassed":["no-lost-writes"],"lost":{"keys_held":3,"own_bytes":null},"foo_bar":"x","slowed":[],"flag":true}`, []string{"a person let a denial pass: no-lost-writes", "flag: yes", "foo bar: x", "lost: keys held 3"}},
 	} {
 		r := policies.Record{Effect: decode[map[string]any](t, c.effect)}
 		if got := effectText(r); !slices.Equal(got, c.want) {
@@ -40,7 +40,7 @@ func TestConclusions(t *testing.T) {
 	base := policies.Record{Instance: "i", Node: "n", Action: policies.ReattachReplica}
 	for want, change := range map[string]func(*policies.Record){
 		"reattach-replica on n is under way": func(r *policies.Record) { r.Outcome = policies.OutcomeRunning },
-		"reattach-replica on n: failed: timeout": func(r *policies.Record) {
+		"it acted: reattach-replica on n failed: timeout": func(r *policies.Record) {
 			r.Outcome, r.Error, r.Commands = policies.OutcomeFailed, "timeout", make([]policies.CommandRecord, 1)
 		},
 		"it did not act: reattach-replica on n is denied by pause, breaker": func(r *policies.Record) {

@@ -199,7 +199,7 @@ func TestActionsShowTellsTheWholeStory(t *testing.T) {
 	wantWords(t, "actions show", out,
 		"reattach-replica on dcs-prod-01, node dcs-slave-01: succeeded", repaired, "live, by alarm", "after 3s", "promoted", "alarm-7", "incident-3", "ops-1, process 42",
 		"Guards: 1 asked, 0 denied", "allow  lineage", "replid2 is the master's", "a full resync, about 2048 bytes",
-		"12:00:01.000  dcs-slave-01  REPLICAOF 127.0.0.1 7001 -> OK, 1.5ms", "role: master -> replica", "offset: 12345678 -> -", "in short  reattach-replica on dcs-slave-01: succeeded", "the alarm is solved", "still attached  lag=0",
+		"12:00:01.000  dcs-slave-01  REPLICAOF 127.0.0.1 7001 -> OK, 1.5ms", "role: master -> replica", "offset: 12345678 -> -", "in short  it acted: reattach-replica on dcs-slave-01 succeeded", "the alarm is solved", "still attached  lag=0",
 		"intent", "command", "result", "note")
 	if strings.Contains(out, "\x1b") {
 		t.Errorf("a control character reached the terminal: %q", out)

@@ -50,7 +50,7 @@ func TestDashboardInABrowser(t *testing.T) {
 	p, base := f.served(t)
 	b := openBrowser(t, base)
 
-	b.open("#/feed", ".note")
+	b.open("#/feed", "main h1")
 	one.r.detach()
 	b.until("the alarm shows by itself", "document.querySelector('.feed li.critical')?.textContent.includes('dcs-prod-01')")
 	b.until("it is announced", "document.querySelector('#announce').textContent.startsWith('Critical alarm: dcs-prod-01')")

@@ -151,27 +151,3 @@ func commandLine(c policies.CommandRecord) string {
 	}
 	return fmt.Sprintf("sent to %s: %s%s -> %s, %s", dash(c.Node), strings.Join(c.Args, " "), times, dash(c.Reply), secondsText(c.TookS))
 }
-
-// outcomeText is what an action brought, in words.
-func outcomeText(r policies.Record) string {
-	var parts []string
-	add := func(format, field string) {
-		if v, ok := r.Effect[field]; ok && v != nil {
-			parts = append(parts, fmt.Sprintf(format, fieldText(r.Effect, field)))
-		}
-	}
-	add("link up after %s s", "link_up_after")
-	add("a %s resync", "resync")
-	add("%s keys", "keys")
-	if b, ok := r.Effect["bytes"].(float64); ok {
-		parts = append(parts, mebibytes(int64(b))+" MiB freed")
-	}
-	add("%s clients closed", "closed")
-	if r.Error != "" {
-		parts = append(parts, r.Error)
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return ": " + strings.Join(parts, ", ")
-}

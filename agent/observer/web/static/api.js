@@ -1,5 +1,6 @@
 // Talks to the API of the server that the page came from.
-const root = '/api/v1';
+export const root = '/api/v1';
+const patience = 30000; // as long as the server takes at most
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -11,7 +12,7 @@ export class Refused extends Error {
 async function call(url, options) {
   let r;
   try {
-    r = await fetch(root + url, { credentials: 'same-origin', ...options });
+    r = await fetch(root + url, { credentials: 'same-origin', signal: AbortSignal.timeout(patience), ...options });
   } catch {
     throw new Refused(0, 'dcshealer does not answer: is it running, and can this browser reach it?');
   }
@@ -33,15 +34,4 @@ export const post = (url, body = {}) =>
 export const session = { may_read: false, may_change: false, has_token: false };
 export async function loadSession() {
   Object.assign(session, await get('/session'));
-}
-
-// listen has events handed over, and told is told whether the connection stands.
-export function listen(onEvent, told) {
-  const source = new EventSource(root + '/events');
-  source.onopen = () => told('live');
-  source.onerror = () => told(source.readyState === EventSource.CLOSED ? 'ended' : 'lost');
-  for (const kind of ['alarm', 'state', 'fleet', 'action']) {
-    source.addEventListener(kind, e => onEvent(kind, JSON.parse(e.data)));
-  }
-  return source;
 }

@@ -1,16 +1,6 @@
-// Charts by uPlot: lines over time, and stacked bars. Each has its newest values as text beside it.
+// Charts by uPlot: lines over time, and stacked bars. Each has what it shows as text beside it, and where the pointer is, the values there.
 import { bytes, h } from './dom.js';
-
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
-
-// swatch is a sample of a line's colour.
-function swatch(c, dash) {
-  const ns = 'http://www.w3.org/2000/svg', svg = document.createElementNS(ns, 'svg'), line = document.createElementNS(ns, 'line');
-  for (const [k, v] of Object.entries({ width: 18, height: 8, 'aria-hidden': 'true' })) svg.setAttribute(k, v);
-  for (const [k, v] of Object.entries({ x1: 0, y1: 4, x2: 18, y2: 4, stroke: c, 'stroke-width': 3, 'stroke-dasharray': dash ? '4 3' : 'none' })) line.setAttribute(k, v);
-  svg.append(line);
-  return svg;
-}
+import { colour, pattern, swatch } from './patterns.js';
 
 // steps are the distances that lines of a grid may have: whole numbers, of bytes powers of two.
 const whole = [1, 2, 5].flatMap(m => [...Array(13).keys()].map(e => m * 10 ** e)).sort((a, b) => a - b);
@@ -29,32 +19,87 @@ const axes = (format, incrs) => [
   { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') }, size: 78, incrs, values: (_, v) => v.map(x => (x === null ? '' : format(x))) },
 ];
 
-// chart is a figure; lines are {label, colour, dash, values}. It follows the width of its place, and end takes it down.
-function chart(title, at, lines, format, paths, summary) {
-  const place = h('div', { role: 'img', 'aria-label': title + ': ' + summary });
-  const el = h('figure', {}, h('figcaption', {}, title, h('span', {}, summary)), place, h('ul', { class: 'legend' }, lines.map(l => h('li', {}, swatch(colour(l.colour), l.dash), l.label))));
-  const top = lines.flatMap(l => l.values).reduce((m, v) => Math.max(m, v ?? 0), 0);
-  const plot = new window.uPlot({
-    width: 400, height: 190, legend: { show: false }, cursor: { y: false }, scales: { y: { range: [0, top > 0 ? top * 1.08 : 1] } }, axes: axes(format, format === bytes ? binary : lines[0].fine ? fine : whole),
-    series: [{}, ...lines.map(l => ({ label: l.label, stroke: colour(l.colour), width: 2, dash: l.dash ? [6, 4] : undefined, fill: paths ? colour(l.colour) : undefined, paths, points: { show: false }, spanGaps: false }))],
-  }, [at, ...lines.map(l => l.values)], place);
-  const size = new ResizeObserver(() => plot.setSize({ width: Math.max(200, place.clientWidth), height: 190 }));
+const height = 190;
+
+// chart is a figure; show gives it lines {label, colour, values, dash, pattern}, a text, the top of
+// its scale and the margin that bars need at its sides. It follows the width of its place, and end takes it down.
+function chart(title, format, paths) {
+  const place = h('div', { role: 'img' }), words = h('span'), legend = h('ul', { class: 'legend' });
+  const el = h('figure', {}, h('figcaption', {}, h('b', {}, title), words), place, legend);
+  let plot = null, labels = '', shown = null;
+
+  // said is the values where the pointer is, or else the summary.
+  function said(i) {
+    if (i === null || i === undefined) return shown.summary;
+    const values = shown.lines.filter(l => l.values[i] !== null).map(l => l.label + ' ' + format((l.own ?? l.values)[i]));
+    return moment.format(new Date(shown.at[i] * 1000)) + (values.length ? ': ' + values.join(', ') : ': not known');
+  }
+  function make() {
+    plot?.destroy();
+    plot = new window.uPlot({
+      width: Math.max(200, place.clientWidth), height, legend: { show: false }, cursor: { y: false, points: { show: !paths } }, scales: { x: { range: (_, low, high) => [low - shown.margin, high + shown.margin] }, y: { range: () => [0, shown.top] } }, hooks: { setCursor: [u => { words.textContent = said(u.cursor.idx); }] },
+      axes: axes(format, format === bytes ? binary : shown.lines[0]?.fine ? fine : whole),
+      series: [{}, ...shown.lines.map(l => ({ label: l.label, stroke: colour(l.colour), width: paths ? 1 : 2, dash: l.dash ? [6, 4] : undefined, fill: paths ? () => pattern(l) : undefined, paths, points: { show: false }, spanGaps: false }))],
+    }, [shown.at, ...shown.lines.map(l => l.values)], place);
+  }
+  const size = new ResizeObserver(() => plot?.setSize({ width: Math.max(200, place.clientWidth), height }));
   size.observe(place);
-  return { el, end() { size.disconnect(); plot.destroy(); } };
+  return {
+    el,
+    show(next) {
+      shown = next;
+      const names = JSON.stringify(shown.lines.map(l => [l.label, l.colour]));
+      if (plot && names === labels) plot.setData([shown.at, ...shown.lines.map(l => l.values)]);
+      else make();
+      labels = names;
+      place.setAttribute('aria-label', title + ': ' + shown.summary);
+      words.textContent = said(plot.cursor.idx);
+      legend.replaceChildren(...[...shown.lines].reverse().map(l => h('li', {}, swatch(l), l.label)));
+    },
+    end() {
+      size.disconnect();
+      plot?.destroy();
+    },
+  };
 }
 
-// lineChart shows lines; at is in seconds.
-export function lineChart(title, at, lines, format) {
-  const newest = l => l.values[l.values.length - 1];
-  const single = at.length === 1 ? 'one probe yet' : '';
-  const summary = lines.map(l => (newest(l) === null || newest(l) === undefined ? null : l.label + ' ' + format(newest(l)))).filter(Boolean).join(', ') || 'not known';
-  return chart(title, at, lines, format, null, summary + (single && ', ' + single));
+const moment = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const highest = values => values.reduce((m, v) => Math.max(m, v ?? 0), 0);
+const farOff = 3; // a limit that is so many times what there is would press the rest flat: it is told, not drawn
+
+// lineChart shows lines over time; at is in seconds. One that is a limit is dashed.
+export function lineChart(title, format) {
+  const c = chart(title, format, null);
+  const newest = l => l.values[l.values.length - 1] ?? null;
+  return {
+    el: c.el, end: c.end,
+    show(at, lines) {
+      const data = lines.filter(l => !l.limit), top = highest(data.flatMap(l => l.values));
+      const limits = lines.filter(l => l.limit && highest(l.values) > 0), near = limits.filter(l => highest(l.values) <= farOff * top);
+      const words = [...data.filter(l => newest(l) !== null).map(l => l.label + ' ' + format(newest(l)) + range(l.values, format)),
+        ...limits.filter(l => newest(l) !== null).map(l => l.label + ' ' + format(newest(l)) + (near.includes(l) ? '' : ', too far above to be drawn'))];
+      const drawn = [...data, ...near.map(l => ({ ...l, colour: 'c2', dash: true }))];
+      c.show({ at, lines: drawn, margin: 0, top: highest(drawn.flatMap(l => l.values)) * 1.08 || 1, summary: (words.join('; ') || 'not known') + (at.length === 1 ? '; one probe yet' : '') });
+    },
+  };
 }
 
-// barChart stacks the values of each time on one another.
-export function barChart(title, at, lines, format) {
-  const sums = at.map(() => 0);
-  const stacked = lines.map(l => ({ ...l, values: l.values.map((v, i) => (sums[i] += v ?? 0) || null) }));
-  const summary = lines.map(l => l.label + ' ' + format(l.values.reduce((a, b) => a + (b ?? 0), 0))).join(', ');
-  return chart(title, at, stacked.reverse(), format, window.uPlot.paths.bars({ size: [.8, 60] }), summary); // the tallest first: the others are drawn over it
+// range says between what values moved.
+function range(values, format) {
+  const known = values.filter(v => v !== null), low = format(Math.min(...known)), high = format(Math.max(...known));
+  return low === high ? '' : ' (' + low + ' to ' + high + ')';
+}
+
+// barChart stacks the values of each time on one another, the first line at the bottom.
+export function barChart(title, format) {
+  const c = chart(title, format, window.uPlot.paths.bars({ size: [.8, 60] }));
+  return {
+    el: c.el, end: c.end,
+    show(at, lines) {
+      const sums = at.map(() => 0);
+      const stacked = lines.map((l, i) => ({ ...l, own: l.values, pattern: i, values: l.values.map((v, i) => (sums[i] += v ?? 0) || null) }));
+      const summary = lines.map(l => l.label + ' ' + format(l.values.reduce((a, b) => a + (b ?? 0), 0))).join(', ');
+      c.show({ at, lines: stacked.reverse(), top: highest(sums) * 1.08 || 1, margin: (at[1] - at[0]) / 2, summary }); // the tallest first: the others are drawn over it
+    },
+  };
 }

@@ -43,10 +43,11 @@ function order(title, fields, button, url, fixed) {
   });
 }
 
-export const pause = instance => order('Pause ' + (instance ?? 'every instance'), [why, long], 'Pause', '/pause', instance ? { instance } : { all: true });
-export const resume = instance => order('Resume ' + (instance ?? 'every instance'), [why], 'Resume', '/resume', instance ? { instance } : { all: true });
+export const pause = instance => order('Pause ' + (instance || 'every instance'), [why, long], 'Pause', '/pause', instance ? { instance } : { all: true });
+export const resume = instance => order('Resume ' + (instance || 'every instance'), [why], 'Resume', '/resume', instance ? { instance } : { all: true });
 export const setLive = (instance, action, enabled) =>
   order((enabled ? 'Let ' + action + ' run for real on ' : 'Have ' + action + ' run dry on ') + instance, [why, long], enabled ? 'Enable' : 'Disable', '/live', { instance, action, enabled });
+export const resetBreaker = (instance, action) => order('Reset the breaker of ' + action + ' on ' + (instance || 'every instance'), [why], 'Reset', '/breaker/reset', instance ? { instance, action } : { all: true, action });
 export const take = id => order('Take incident ' + id, [['note', 'Note (optional)', { maxlength: 1000 }]], 'Take it', '/incidents/' + encodeURIComponent(id) + '/ack', {});
 
 // button is one that a reader who may change nothing does not see.

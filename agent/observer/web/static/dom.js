@@ -1,4 +1,5 @@
 // Builds elements from text alone: nothing that came from a node, a bus or a person is ever read as markup.
+import { patch } from './patch.js';
 
 // clean makes characters visible that would move, hide or reorder what stands around them.
 export function clean(text) {
@@ -12,7 +13,7 @@ export function h(tag, attrs, ...children) {
   for (const [k, v] of Object.entries(attrs ?? {})) {
     if (v === null || v === undefined || v === false) continue;
     if (k === 'class') el.className = v;
-    else if (k.startsWith('on')) el.addEventListener(k.slice(2), v);
+    else if (k.startsWith('on')) (el.does ??= {})[k] = el[k] = v;
     else if (k === 'data') Object.assign(el.dataset, v);
     else el.setAttribute(k, v === true ? '' : clean(v));
   }
@@ -27,9 +28,11 @@ function add(el, children) {
   }
 }
 
+// fill gives an element other children, keeping of the old ones what it can.
 export function fill(el, ...children) {
-  el.replaceChildren();
-  add(el, children);
+  const next = document.createElement('div');
+  add(next, children);
+  patch(el, next);
 }
 
 export const link = (href, ...text) => h('a', { href }, text);
@@ -67,12 +70,14 @@ export function bytes(n) {
 
 export const count = n => (n === null || n === undefined ? 'unknown' : Intl.NumberFormat().format(Math.round(n * 100) / 100));
 
-// table has a row for each list of cells. A cell is text, a node, or {cell, keep}: keep stays on one line.
+// table has a row for each list of cells, known by its key where it has one. A cell is text, a node, or {cell, keep}: keep stays on one line.
 export function table(caption, head, rows, empty) {
   if (!rows.length) return h('p', { class: 'note' }, empty);
   const cells = r => r.map((c, i) => h('td', { 'data-label': head[i], class: c?.keep ? 'keep' : null }, c?.keep ? c.cell : c));
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption }, h('table', {}, h('caption', {}, caption),
-    h('thead', {}, h('tr', {}, head.map(t => h('th', { scope: 'col' }, t)))), h('tbody', {}, rows.map(r => h('tr', {}, cells(r))))));
+    h('thead', {}, h('tr', {}, head.map(t => h('th', { scope: 'col' }, t)))), h('tbody', {}, rows.map(r => h('tr', { data: r.key ? { key: r.key } : {} }, cells(r))))));
 }
 
 export const keep = cell => ({ cell, keep: true });
+export const row = (key, ...cells) => Object.assign(cells, { key });
+export const upper = text => text.charAt(0).toUpperCase() + text.slice(1);

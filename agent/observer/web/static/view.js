@@ -1,0 +1,59 @@
+// Keeps one view up to date. A view has load, which fetches what it shows; draw, which gives its elements; and may have event(kind, data),
+// which takes an event in and says whether to 'draw' or 'load' then; every, after how many ms it is loaded again; and end.
+import { fill, h, when } from './dom.js';
+import { own } from './patch.js';
+
+// run draws a view into body; denied is called when its reader has to log in first.
+export function run(view, body, denied) {
+  const trouble = h('div');
+  let over = false, loading = null, wanted = false, frame = 0, drawn = null, waiting = [];
+
+  function draw() {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(now);
+  }
+  function now() {
+    if (!over) fill(body, own('trouble', trouble), view.draw());
+  }
+  function take(kind, data) {
+    const what = view.event?.(kind, data);
+    if (what === 'load') load();
+    else if (what === 'draw') draw();
+  }
+  // load fetches anew, once more where that was asked for meanwhile. Events that come meanwhile are newer than what it brings.
+  function load() {
+    wanted = true;
+    return loading ??= (async () => {
+      try {
+        while (wanted && !over) {
+          wanted = false;
+          await view.load();
+          drawn = new Date();
+        }
+        fill(trouble);
+      } catch (err) {
+        if (err.status === 401) return denied();
+        if (!drawn) throw err;
+        if (err.status !== 0) fill(trouble, h('p', { class: 'note critical', role: 'alert' }, 'This is what it was at ', when(drawn), '. To load it anew failed: ' + err.message)); // 0: the header tells
+      } finally {
+        loading = null;
+      }
+      if (over) return;
+      now();
+      for (const [kind, data] of waiting.splice(0)) take(kind, data);
+    })();
+  }
+  const timer = view.every && setInterval(() => drawn && !loading && !document.hidden && load(), view.every);
+  return {
+    load,
+    event(kind, data) {
+      if (loading || !drawn) waiting.push([kind, data]);
+      else take(kind, data);
+    },
+    end() {
+      over = true;
+      clearInterval(timer);
+      view.end?.();
+    },
+  };
+}
