@@ -62,7 +62,7 @@ func TestConfigDiff(t *testing.T) {
 			changed: []string{"one", "two"}, reconnect: []string{"one", "two"}},
 		"a receiver shows no secret": {change: func(c *Config) {
 			c.Notify.Receivers = []Receiver{{Name: "oncall", URL: "smtp://bait2@h", HMACKeys: []Secret{"bait-key"}, Events: []NoticeKind{NoticeAlarm, NoticeRepair}}}
-		}, want: []string{"notify.receivers.oncall.url: changed", "notify.receivers.oncall.hmac_keys: changed", "notify.receivers.oncall.events: [alarm] -> [alarm, repair]"}},
+		}, want: []string{"notify.receivers.oncall.url: changed", "notify.receivers.oncall.hmac_keys: added", "notify.receivers.oncall.events: [alarm] -> [alarm, repair]"}},
 		"the budget touches no machine": {change: func(c *Config) { c.Budget.Storm = 40 }, want: []string{"budget.storm: 30% -> 40%"}},
 		"what is taken at the start": {change: func(c *Config) {
 			c.Bus.URL, c.Bus.Prefix, c.StateDir, c.Listen = "redis://u:bait@h:1", "p", "/else", ""

@@ -82,7 +82,7 @@ func (r *rules) notify(c Config) {
 	}
 	r.check(n.Group >= 0 && n.Group <= 10*time.Minute, "notify.group", n.Group, "from 0s to 10m: a person waits so long for the first word")
 	r.check(n.Gap >= 0 && n.Gap <= time.Hour, "notify.gap", n.Gap, "from 0s to 1h: a person waits so long for the next word")
-	r.check(n.Remind == 0 || n.Remind >= time.Minute, "notify.remind", n.Remind, "at least 1m (or 0: no reminders)")
+	r.check(n.Remind == 0 || n.Remind >= time.Second, "notify.remind", n.Remind, "at least 1s (or 0: no reminders)")
 	r.check(n.GiveUp >= time.Minute, "notify.give_up", n.GiveUp, "at least 1m")
 }
 
@@ -96,15 +96,24 @@ func (r *rules) once(path string, i, first int, got any, want string) {
 func (n NotifyConfig) settings(s *settings) *settings {
 	for _, to := range n.Receivers {
 		r := &settings{path: JoinPath(s.path+".receivers", to.Name)}
-		r.put("webhook", to.Webhook)
 		r.hide("url", to.URL)
-		r.put("url_file", to.URLFile)
-		r.put("hmac_key_file", to.HMACKeyFile)
-		r.hide("hmac_keys", joined(to.HMACKeys))
-		r.put("events", listText(to.Events))
-		r.put("instances", to.Instances)
-		r.put("title", to.Title)
-		r.put("template", to.Template)
+		if to.Webhook {
+			r.put("webhook", true)
+		}
+		if len(to.HMACKeys) > 0 {
+			r.hide("hmac_keys", joined(to.HMACKeys))
+		}
+		if len(to.Events) > 0 {
+			r.put("events", listText(to.Events))
+		}
+		if len(to.Instances) > 0 {
+			r.put("instances", to.Instances)
+		}
+		for _, t := range [][2]string{{"url_file", to.URLFile}, {"hmac_key_file", to.HMACKeyFile}, {"title", to.Title}, {"template", to.Template}} {
+			if t[1] != "" {
+				r.put(t[0], t[1])
+			}
+		}
 		s.take(r)
 	}
 	s.put("group", n.Group)

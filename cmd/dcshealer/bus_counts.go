@@ -38,6 +38,11 @@ func (s *service) busFacts() metrics.Bus {
 	for _, r := range s.readers {
 		b.Unread[r.name], b.Deaf[r.name] = r.sub.Dropped(), r.sub.Deaf()
 	}
+	if n := s.notify; n != nil {
+		if sub := n.sub.Load(); sub != nil {
+			b.Unread["notifier"], b.Deaf["notifier"] = sub.Dropped(), sub.Deaf()
+		}
+	}
 	if s.archived != nil {
 		b.Missing = most(s.archived.Missing(), shownSources)
 	}

@@ -24,6 +24,7 @@ func (a *app) commands() []*cobra.Command {
 		a.newReportCommand(),
 		a.newActionsCommand(),
 		a.newAlarmsCommand(),
+		a.newNotifyCommand(),
 		a.newObserveCommand(),
 		a.newPublishCommand(),
 		a.newVersionCommand(),

@@ -21,6 +21,7 @@ type fleet struct {
 	listen      string // empty: nothing is served
 	dashboard   string // its section's values; empty: none
 	policies    string // a policies section; empty: the defaults
+	notify      string // a notify section's lines; empty: nobody is told
 	instances   []string
 }
 
@@ -81,7 +82,11 @@ func (f *fleet) write() string {
 	if f.dashboard != "" {
 		web += "dashboard: {" + f.dashboard + "}\n"
 	}
-	text := bus + web + "state_dir: state\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies
+	told := ""
+	if f.notify != "" {
+		told = "notify:\n" + f.notify
+	}
+	text := bus + web + "state_dir: state\nagent: {" + f.agent + "}\ninstances:\n" + strings.Join(f.instances, "") + f.policies + told
 	if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {
 		f.t.Fatal(err)
 	}

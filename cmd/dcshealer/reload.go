@@ -66,6 +66,7 @@ func (s *service) reload(ctx context.Context) reloadReport {
 	s.keys.Set(cfg.Bus.HMACKeys)
 	s.mustSign.Store(cfg.Bus.RequireSignature)
 	s.busPass.Set(cfg.Bus.Password, cfg.Bus.PasswordFile)
+	s.notify.reloaded(s.cfg, cfg)
 	s.cfg = cfg
 	s.web.reloaded(cfg)
 	s.tell(r)

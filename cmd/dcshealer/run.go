@@ -99,6 +99,7 @@ type service struct {
 	pub      *bus.Publisher
 	heal     *healing
 	web      *webSide     // nil: nothing is served
+	notify   *notifying   // nil: the role dba is not in this process
 	agent    *agent.Agent // nil: not in this process
 	readers  []reader     // every subscription of this process
 	archived *bus.Decoder // of the archiver; nil: not in this process

@@ -86,6 +86,11 @@ func (s *service) startRoles(ctx context.Context) error {
 		sub := s.bus.Subscribe(observer.DBATopics())
 		ready = append(ready, s.startSubscription("dba", sub))
 		s.parts.start("dba", observer.NewDBA(s.observing("dba", sub)).Run)
+		r, err := s.startNotify(ctx)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, r)
 	}
 	if s.has("dashboard") {
 		sub := s.bus.Subscribe(observer.DashboardTopics())

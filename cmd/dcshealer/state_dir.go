@@ -42,7 +42,7 @@ func wide(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
 
 // secureFiles takes the rights of others from what this program keeps in the folder. Files of other names are not ours.
 func secureFiles(dir string, log *slog.Logger) error {
-	for _, pattern := range []string{"healer.*", "alarms.*", runInfoFile, busIDFile, countsPrefix + "*.json", "spool-*", filepath.Join("spool-*", "*"), requestPrefix + "*", "locks", filepath.Join("locks", "*"), filepath.Join("locks", ".*.lock")} {
+	for _, pattern := range []string{"healer.*", "alarms.*", "notify.*", runInfoFile, busIDFile, countsPrefix + "*.json", "spool-*", filepath.Join("spool-*", "*"), requestPrefix + "*", "locks", filepath.Join("locks", "*"), filepath.Join("locks", ".*.lock")} {
 		names, err := filepath.Glob(filepath.Join(globQuote(dir), pattern))
 		if err != nil {
 			return fmt.Errorf("look for the files of state_dir %s: %w", dir, err)

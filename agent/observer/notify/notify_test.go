@@ -520,11 +520,11 @@ func TestATemplateWritesTitleAndText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := tpl.apply(NewNotice("n", "host", two, time.Now()))
+	n := tpl.Apply(NewNotice("n", "host", two, time.Now()))
 	if want := "alarm: dcs-1: the link is down\nforged\nrepair: dcs-2: mended"; n.Title != "2 from host" || n.Text != want {
 		t.Errorf("%q: %q, want %q", n.Title, n.Text, want)
 	}
-	if long, err := ParseTemplate("", `{{range .Events}}{{printf "%05000d" 1}}{{end}}`); err != nil || len(long.apply(NewNotice("n", "host", two, time.Now())).Text) > maxText+len("…") {
+	if long, err := ParseTemplate("", `{{range .Events}}{{printf "%05000d" 1}}{{end}}`); err != nil || len(long.Apply(NewNotice("n", "host", two, time.Now())).Text) > maxText+len("…") {
 		t.Errorf("a long one: %v", err)
 	}
 	for text, want := range map[string]string{
@@ -541,7 +541,7 @@ func TestATemplateWritesTitleAndText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := odd.apply(NewNotice("n", "host", make([]Event, MaxEvents+7), time.Now())); !strings.Contains(n.Text, "the receiver's template failed") || !strings.Contains(n.Text, "and 45 more") {
+	if n := odd.Apply(NewNotice("n", "host", make([]Event, MaxEvents+7), time.Now())); !strings.Contains(n.Text, "the receiver's template failed") || !strings.Contains(n.Text, "and 45 more") {
 		t.Errorf("%q", n.Text)
 	}
 }

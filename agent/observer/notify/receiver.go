@@ -96,7 +96,7 @@ func (r *Receiver) due(ctx context.Context, now time.Time) (l letter, ok bool, e
 	if grouped := age < 0 || age >= r.Pace.Group; !begun && (!grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap) {
 		return l, false, nil
 	}
-	return r.Outbox.next(ctx, r.Name, func(events []Event) Notice { return r.Template.apply(NewNotice(r.NewID(), r.Source, events, now)) })
+	return r.Outbox.next(ctx, r.Name, func(events []Event) Notice { return r.Template.Apply(NewNotice(r.NewID(), r.Source, events, now)) })
 }
 
 func (r *Receiver) backoff(attempts int) time.Duration {

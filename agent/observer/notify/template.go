@@ -62,8 +62,8 @@ func samples() (list []Notice) {
 	return append(list, NewNotice("id", "host", all, time.Unix(0, 0)))
 }
 
-// apply is the notice as the template writes it; where that fails ours, which says so.
-func (t *Template) apply(n Notice) Notice {
+// Apply is the notice as the template writes it; where that fails ours, which says so.
+func (t *Template) Apply(n Notice) Notice {
 	if t == nil {
 		return n
 	}
