@@ -60,9 +60,9 @@ type Notice struct {
 const (
 	// MaxEvents is how many events one notice lists; the rest it counts.
 	MaxEvents = 50
-	// maxLines keeps the text below what chat services take (2,000 characters at the least).
-	maxLines   = 12
-	maxMessage = 140 // characters of one event's text
+	// maxLines and maxMessages keep the text below what chat services take (2,000 characters at the least).
+	maxLines    = 12
+	maxMessages = 1400 // characters of the events' own texts together: few events have room for what a person has to do
 )
 
 // NewNotice puts events, at least one, into one notice. Pure.
@@ -133,12 +133,13 @@ func instances(events []Event) (names []string) {
 // text is a line for each event, as many as a chat message holds.
 func text(events []Event) string {
 	var b strings.Builder
+	most := maxMessages / max(min(len(events), maxLines), 2)
 	for i, e := range events {
 		if i == maxLines {
 			fmt.Fprintf(&b, "and %d more: see dcshealer alarms list and dcshealer incidents list\n", len(events)-i)
 			break
 		}
-		fmt.Fprintf(&b, "%s | %s%s | %s\n", strings.ToUpper(string(e.Kind)), clean(e.Instance, 60), nodeText(e), clean(e.Msg, maxMessage))
+		fmt.Fprintf(&b, "%s | %s%s | %s\n", strings.ToUpper(string(e.Kind)), clean(e.Instance, 60), nodeText(e), clean(e.Msg, most))
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -571,6 +572,16 @@ func TestEachKeySigns(t *testing.T) {
 	for _, key := range []policies.Secret{"whsec_not base64", "whsec_c2hvcnQ="} {
 		if _, err := NewWebhook("https://h", key); err == nil || strings.Contains(err.Error(), string(key)) {
 			t.Errorf("%s: %v", key.Reveal(), err)
+		}
+	}
+}
+
+func TestFewEventsAreToldWholeAndManyStayWithinAChatMessage(t *testing.T) {
+	msg := strings.Repeat("x", 650) + "END"
+	for n, whole := range map[int]bool{1: true, 2: true, 3: false, 12: false, 40: false} {
+		text := NewNotice("n", "host", slices.Repeat([]Event{{Kind: KindRefusal, Instance: "dcs-prod-01", Node: "dcs-slave-01", Msg: msg}}, n), time.Now()).Text
+		if got := strings.Contains(text, "END"); got != whole || len([]rune(text)) > 2000 {
+			t.Errorf("%d events: whole is %t, %d characters", n, got, len([]rune(text)))
 		}
 	}
 }

@@ -38,13 +38,16 @@ type Receiver struct {
 // look is how often a receiver without work looks for some.
 const look = 250 * time.Millisecond
 
+// outboxRetry is when a receiver tries again whose outbox failed: a full disk, mostly.
+const outboxRetry = 15 * time.Second
+
 // Run delivers until ctx ends, and returns its error. What is not delivered then stays in the outbox.
 func (r *Receiver) Run(ctx context.Context) error {
 	for {
 		wait, err := r.step(ctx, time.Now())
 		if err != nil && ctx.Err() == nil {
 			r.Log.Error("the outbox of notifications fails", "receiver", r.Name, "err", err)
-			wait = r.Pace.RetryMax
+			wait = outboxRetry
 		}
 		timer := time.NewTimer(wait)
 		select {
