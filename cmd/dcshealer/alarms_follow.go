@@ -19,7 +19,7 @@ var errNoArchive = errors.New("there is no alarm archive to read")
 // followEvery is how often the archive is looked at.
 const followEvery = 500 * time.Millisecond
 
-// followAlarms prints what the filter selects, oldest first, and then what is archived, until the context ends.
+// followAlarms prints what the filter selects, oldest first, and then what is archived, until the context ends or nobody reads it.
 func (a *app) followAlarms(ctx context.Context, store *archive.Archive, f archive.Filter) error {
 	after, err := store.Last(ctx) // before the list: what comes in between is in both, and told by its number
 	if err != nil {
@@ -56,6 +56,9 @@ func (a *app) followAlarms(ctx context.Context, store *archive.Archive, f archiv
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		}
+		if unread(a.stdout) {
+			return nil
 		}
 	}
 }

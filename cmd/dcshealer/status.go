@@ -35,7 +35,7 @@ is "unknown" where no healer ever saw the instance.`,
 			case a.json():
 				return a.printJSON(s)
 			}
-			s.write(a.stdout, now, coloured(a.stdout))
+			s.write(a.stdout, now, coloured(a.stdout), widthOf(a.stdout))
 			return nil
 		},
 	}

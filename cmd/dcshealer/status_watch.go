@@ -13,7 +13,8 @@ import (
 // watchEvery is how often --watch looks; the journal is a local file.
 const watchEvery = 500 * time.Millisecond
 
-// watchStatus shows the status whenever it has changed, until ctx ends: on a terminal in place, else one after another.
+// watchStatus shows the status whenever it has changed, until ctx ends or nobody reads it: on a terminal in place, else one after
+// another.
 func (a *app) watchStatus(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -44,6 +45,9 @@ func (a *app) watchStatus(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		if unread(a.stdout) {
+			return nil
+		}
 	}
 }
 
@@ -54,7 +58,7 @@ func (a *app) showStatus(s fleetStatus, line []byte, now time.Time, screen bool)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s UTC\n", clock(now))
-	s.write(&b, now, coloured(a.stdout))
+	s.write(&b, now, coloured(a.stdout), widthOf(a.stdout))
 	out := b.String() + "\n"
 	if screen { // over what stands there, clearing what is left of each line and below: without that it would flicker
 		const home, endOfLine, below = "\x1b[H", "\x1b[K", "\x1b[J"

@@ -2,14 +2,30 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dcshealer/policies"
 )
 
 // printable makes untrusted text safe for one line of a terminal, whatever its length.
 func printable(s string) string { return policies.Printable(s, 0) }
+
+// unread reports whether w is a pipe or a terminal that nobody reads any longer, as after `| head`: who only waits for something to write
+// would never learn it.
+func unread(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	_, err := unix.Poll(fds, 0)
+	return err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+}
 
 // clock is a time for people, in UTC to the second; "-" for none.
 func clock(t time.Time) string {
