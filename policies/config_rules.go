@@ -15,7 +15,7 @@ const (
 )
 
 // NameRule is what a name of an instance, a node or a policy must be.
-const NameRule = "a name of 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+const NameRule = "a name of 1 to 64 of the characters A-Z a-z 0-9 . _ -, not beginning with . or -"
 
 // Check holds the config against every rule that needs no file, no network and no clock, and returns all faults, each
 // with the path of its setting, in the order of the file's sections. None: the config may be used.
@@ -99,9 +99,9 @@ func (r *rules) archive(a ArchiveConfig) {
 	r.check(a.MaxMB == 0 || a.MaxMB >= MinArchive && a.MaxMB <= 1<<20, "archive.max_mb", a.MaxMB, fmt.Sprintf("from %d to %d (or 0: no bound)", MinArchive, 1<<20))
 }
 
-// validName holds NameRule.
+// validName holds NameRule: a name is a word of a command line that is no flag, and the start of a file's name that is not hidden.
 func validName(s string) bool {
-	return len(s) >= 1 && len(s) <= 64 && !strings.ContainsFunc(s, func(c rune) bool {
+	return len(s) >= 1 && len(s) <= 64 && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
 	})
 }

@@ -65,7 +65,7 @@ func (a *app) exportActions(ctx context.Context, out string, since, now time.Tim
 	case a.json():
 		return a.printJSON(map[string]any{"file": out, "entries": v.Entries, "head": v.Head})
 	}
-	_, err = fmt.Fprintf(a.stdout, "wrote %s: %d entries, head %s\ncheck it with: dcshealer actions verify --file %s\n", printable(out), v.Entries, dash(v.Head), printable(out))
+	_, err = fmt.Fprintf(a.stdout, "wrote %s: %d entries, head %s\ncheck it with: dcshealer actions verify --file %s\n", printable(out), v.Entries, dash(v.Head), shellWord(out))
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -23,6 +24,24 @@ func runConfig(t *testing.T, file, output string, args ...string) (string, error
 	c.SetArgs(args)
 	err := c.ExecuteContext(t.Context())
 	return stdout.String(), err
+}
+
+// A hint is a command line that can be pasted, whatever the file is called.
+func TestTheHintOfInitIsOneWordToAShell(t *testing.T) {
+	for _, name := range []string{"fleet.yaml", "my fleet.yaml", "it's $(touch oops);`x`\\.yaml", "*"} {
+		file := filepath.Join(t.TempDir(), name)
+		out, err := runConfig(t, file, "text", "init")
+		_, hint, found := strings.Cut(out, "dcshealer config check -c ")
+		if err != nil || !found {
+			t.Fatalf("init of %q: %q, %v", name, out, err)
+		}
+		if word, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+hint).CombinedOutput(); err != nil || string(word) != file {
+			t.Errorf("%s is %q to a shell (%v), want %q", hint, word, err, file)
+		}
+	}
+	if got := shellWord("/etc/dcshealer/fleet-1.yaml"); got != "/etc/dcshealer/fleet-1.yaml" {
+		t.Errorf("%s is in quotes without need", got)
+	}
 }
 
 func TestInitWritesASampleThatPassesCheckAndIsDryRun(t *testing.T) {

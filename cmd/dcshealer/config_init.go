@@ -43,7 +43,7 @@ func (a *app) initConfig(file string, force bool) error {
 	if a.json() {
 		return a.printJSON(map[string]string{"file": file})
 	}
-	_, err := fmt.Fprintf(a.stdout, "wrote %s\nput in your nodes' addresses, then: dcshealer config check -c %s\n", file, file)
+	_, err := fmt.Fprintf(a.stdout, "wrote %s\nput in your nodes' addresses, then: dcshealer config check -c %s\n", printable(file), shellWord(file))
 	return err
 }
 

@@ -108,7 +108,7 @@ func (d *demo) watch(ctx context.Context) error {
 	if err := d.writeConfig(); err != nil {
 		return err
 	}
-	d.tell.command("dcshealer run -c " + d.config)
+	d.tell.command("dcshealer run -c " + shellWord(d.config))
 	cmd := exec.Command(d.self, "run", "-c", d.config)
 	cmd.Stdout = d.tell.lines()
 	var err error

@@ -27,6 +27,16 @@ func unread(w io.Writer) bool {
 	return err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }
 
+// shellWord is s as one word of a command line that a person copies.
+func shellWord(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-"
+	s = printable(s)
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // clock is a time for people, in UTC to the second; "-" for none.
 func clock(t time.Time) string {
 	if t.IsZero() {
