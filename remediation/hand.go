@@ -63,7 +63,8 @@ type Healed struct {
 	Records  []policies.Record  `json:"records"`
 }
 
-// HealByHand takes the same path as an alarm, and waits for the outcome. The mode guard is answered by r.Live; all others stand.
+// HealByHand takes the same path as an alarm, and waits for the outcome. The mode guard is answered by r.Live; all others stand. While another
+// command heals the instance by hand it is journal.ErrByHand.
 func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Healed, error) {
 	m := h.machine(instance)
 	if m == nil {
@@ -72,6 +73,11 @@ func (h *Healer) HealByHand(ctx context.Context, instance string, r ByHand) (Hea
 	if h.opt.Journal == nil {
 		return Healed{}, fmt.Errorf("heal %s: nothing is done without a journal: %w", instance, h.opt.JournalErr)
 	}
+	unlock, err := h.opt.Journal.LockHand(ctx, instance)
+	if err != nil {
+		return Healed{}, fmt.Errorf("heal %s: %w", instance, err)
+	}
+	defer unlock()
 	if err := h.recover(ctx); err != nil {
 		return Healed{}, fmt.Errorf("heal %s: %w", instance, err)
 	}

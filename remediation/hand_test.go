@@ -2,10 +2,16 @@ package remediation
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // byHand heals as one process of its own would.
@@ -74,6 +80,50 @@ func TestAPermissionIsForOneHealingOnly(t *testing.T) {
 	r.alarm(prod1, replication)
 	r.refuses(prod1, replication, policies.CausePromotedWithWrites, policies.GuardNoLostWrites)
 	check()
+	r.whole()
+}
+
+// Between the last look at the journal and the incident of its own another process opens one of the same fault: this one works on that.
+func TestAnIncidentThatAnotherProcessIsQuickerToOpenIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	m, x := pair(t)
+	x.promote()
+	r := newRig(t, fleet(instance(prod1, dry, m, x)), t.TempDir())
+	id, fresh := r.h.opt.NewID, sync.OnceFunc(func() {
+		err := r.j.OpenIncident(t.Context(), policies.Incident{ID: "01QUICKER", Instance: prod1, Node: "replica-" + prod1 + "-1", Metric: replication, Cause: policies.CausePromoted, Opened: time.Now()})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	r.h.opt.NewID = func() string { fresh(); return id() }
+	got, err := r.h.HealByHand(t.Context(), prod1, ByHand{})
+	if err != nil || len(got.Records) != 1 || got.Records[0].Incident != "01QUICKER" {
+		t.Errorf("healed %+v, error %v; want one record of the other's incident", got, err)
+	}
+	r.incidents(1)
+	r.whole()
+}
+
+func TestOneHealByHandAtATime(t *testing.T) {
+	t.Parallel()
+	m, x := pair(t)
+	x.promote()
+	r := newRig(t, fleet(instance(prod1, dry, m, x)), t.TempDir())
+	unlock, err := r.j.LockHand(t.Context(), prod1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := untouched(t, m, x)
+	got, err := r.h.HealByHand(t.Context(), prod1, ByHand{Live: true})
+	if !errors.Is(err, journal.ErrByHand) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) || len(got.Records) > 0 {
+		t.Errorf("beside another: %+v, %v", got, err)
+	}
+	check()
+	r.incidents(0)
+	unlock()
+	if got, err = r.h.HealByHand(t.Context(), prod1, ByHand{Live: true}); err != nil || len(got.Records) != 1 || got.Records[0].Outcome != policies.OutcomeSucceeded {
+		t.Errorf("after it: %+v, %v", got, err)
+	}
 	r.whole()
 }
 

@@ -63,6 +63,7 @@ func everyCommand(t *testing.T, f *fleet, in pair, beside bool) {
 	if code, stdout, _ := command(t, "heal", "-c", f.file, "--instance", "one"); code != exitPlanned || !strings.Contains(stdout, "plan (dry-run): reattach-replica on one-r") {
 		t.Errorf("heal without --live: exit %d, want 2\n%s", code, stdout)
 	}
+	togetherByHand(t, f)
 	healed := func() string {
 		code, stdout, stderr := command(t, "heal", "-c", f.file, "--instance", "one", "--live", "--yes", "-o", "json")
 		if code != exitDone {
@@ -82,4 +83,31 @@ func everyCommand(t *testing.T, f *fleet, in pair, beside bool) {
 	}
 	alarms := parse[any](t, succeeds(t, "alarms", "list", "-c", f.file, "-o", "json"))
 	matches(t, "alarms", alarms, list{alarmForm})
+}
+
+// togetherByHand starts two commands by hand at once: what they see is one incident, and who comes second says so.
+func togetherByHand(t *testing.T, f *fleet) {
+	t.Helper()
+	var two [2]*process
+	for i := range two {
+		two[i] = background(t, "heal", "-c", f.file, "--instance", "one")
+	}
+	planned := 0
+	for _, p := range two {
+		<-p.ended
+		code, said := p.cmd.ProcessState.ExitCode(), p.stderr.String()
+		switch {
+		case code == exitPlanned:
+			planned++
+		case code != exitDenied || !strings.Contains(said, "heal one: another command heals it by hand: process "):
+			t.Errorf("one of two: exit %d\n%s", code, said)
+		}
+	}
+	if planned == 0 {
+		t.Error("none of the two has planned")
+	}
+	open := parse[[]policies.Incident](t, succeeds(t, "incidents", "list", "--instance", "one", "--open", "-c", f.file, "-o", "json"))
+	if len(open) != 1 {
+		t.Errorf("%d open incidents, want one: %+v", len(open), open)
+	}
 }

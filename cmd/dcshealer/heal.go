@@ -11,6 +11,7 @@ import (
 
 	"dcshealer/policies"
 	"dcshealer/remediation"
+	"dcshealer/remediation/journal"
 )
 
 // healFlags are the flags of heal.
@@ -26,7 +27,8 @@ func (a *app) newHealCommand() *cobra.Command {
 		Short: "Work the faults of one instance by hand and wait for the outcome",
 		Long: `heal takes the same path as an alarm: probe, diagnose, plan, ask the guards, act, verify, journal. Without --live it stops before the last
 write and exits 2 when there is something to do. With --live --yes it answers the guard "mode" and no other.
-It exits 0 when healed or when there is nothing to do, 1 when it failed, 2 when planned, 3 when a guard denied.`,
+It exits 0 when healed or when there is nothing to do, 1 when it failed, 2 when planned, 3 when a guard denied or another heal of
+the instance runs.`,
 		Example: `  dcshealer heal --instance dcs-prod-01
   dcshealer heal --instance dcs-prod-01 --action reattach-replica --live --yes
   dcshealer heal --instance dcs-prod-01 --live --yes --allow-lost-writes dcs-slave-01`,
@@ -62,6 +64,9 @@ func (a *app) heal(ctx context.Context, f healFlags) error {
 	out, err := h.HealByHand(ctx, f.instance, remediation.ByHand{Action: policies.Action(f.action), Live: f.live, AllowLost: f.allowLost})
 	if a.json() && out.Records != nil {
 		err = errors.Join(err, a.printJSON(out))
+	}
+	if errors.Is(err, journal.ErrByHand) {
+		return exitError{code: exitDenied, msg: "dcshealer: " + err.Error()}
 	}
 	if err != nil {
 		return err

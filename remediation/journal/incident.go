@@ -17,6 +17,7 @@ var (
 	ErrUnknownIncident = errors.New("no such incident")
 	ErrClosed          = errors.New("the incident is already closed")
 	ErrTaken           = errors.New("the id is taken")
+	ErrStands          = errors.New("an incident of this fault is open")
 )
 
 // incidentEvent is the body of an incident entry.
@@ -88,6 +89,7 @@ func scanIncident(rows *sql.Rows) (w incidentRow, err error) {
 }
 
 // OpenIncident writes down that an incident began. It needs an id that no incident has (ErrTaken), an instance and a time.
+// What another process has opened about the same metric of the same node, and not closed, is gone on with (ErrStands).
 func (j *Journal) OpenIncident(ctx context.Context, in policies.Incident) error {
 	doing := fmt.Sprintf("open the incident %s of %s", in.ID, in.Instance)
 	if in.ID == "" || in.Instance == "" || in.Opened.IsZero() {
@@ -100,6 +102,15 @@ func (j *Journal) OpenIncident(ctx context.Context, in policies.Incident) error 
 			return ErrTaken
 		case !errors.Is(err, ErrUnknownIncident):
 			return err
+		}
+		open, err := query(ctx, tx, scanIncident, "SELECT seq, body FROM incidents WHERE instance = ? AND closed = ''", in.Instance)
+		if err != nil {
+			return err
+		}
+		for _, w := range open {
+			if o := w.Incident; o.Node == in.Node && o.Metric == in.Metric {
+				return fmt.Errorf("%w: %s", ErrStands, o.ID)
+			}
 		}
 		return addToIncident(ctx, tx, incidentRow{Incident: in}, in.Opened, incidentEvent{Event: "opened", Opened: &in, Operator: j.op})
 	})

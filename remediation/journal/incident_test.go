@@ -14,6 +14,11 @@ func opened(id string, at time.Time) policies.Incident {
 		Trigger: policies.TriggerAlarm, Alarmed: at.Add(-2 * time.Second), Opened: at}
 }
 
+func on(node string, in policies.Incident) policies.Incident {
+	in.Node = node
+	return in
+}
+
 func TestAnIncidentIsOneStoryAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	dir, ctx := t.TempDir(), t.Context()
@@ -66,11 +71,36 @@ func TestAnIncidentIsOneStoryAcrossRestarts(t *testing.T) {
 	}
 }
 
+// Two processes that see one fault at the same time open one incident.
+func TestAFaultHasOneOpenIncident(t *testing.T) {
+	t.Parallel()
+	dir, ctx := t.TempDir(), t.Context()
+	j, other := open(t, dir), open(t, dir)
+	must(t, j.OpenIncident(ctx, opened("01AA", t0)))
+	err := other.OpenIncident(ctx, opened("01AB", t0))
+	wantErr(t, err, ErrStands)
+	if !strings.Contains(err.Error(), "01AA") {
+		t.Errorf("%v does not name the one that stands", err)
+	}
+	wantErr(t, j.OpenIncident(ctx, opened("01AA", t0)), ErrTaken) // a try whose answer was lost
+	for id, change := range map[string]func(*policies.Incident){
+		"01BA": func(i *policies.Incident) { i.Node = "n2" },
+		"01BB": func(i *policies.Incident) { i.Metric = policies.MetricUsedMemory },
+		"01BC": func(i *policies.Incident) { i.Instance = "dcs-2" },
+	} {
+		in := opened(id, t0)
+		change(&in)
+		must(t, other.OpenIncident(ctx, in))
+	}
+	must(t, j.CloseIncident(ctx, "01AA", Closing{policies.ResolvedByOther, "somebody did it"}, t0.Add(time.Minute)))
+	must(t, other.OpenIncident(ctx, opened("01AC", t0.Add(time.Hour))))
+}
+
 func TestIncidentsAreListedNewestFirst(t *testing.T) {
 	t.Parallel()
 	j, ctx := open(t, t.TempDir()), t.Context()
 	for i, id := range []string{"01A", "01B", "01C"} {
-		must(t, j.OpenIncident(ctx, opened(id, t0.Add(time.Duration(i)*time.Hour))))
+		must(t, j.OpenIncident(ctx, on("node-"+id, opened(id, t0.Add(time.Duration(i)*time.Hour)))))
 	}
 	foreign := opened("01D", t0)
 	foreign.Instance = "dcs-2"
@@ -96,7 +126,7 @@ func TestIncidentsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	j, ctx := open(t, t.TempDir()), t.Context()
 	must(t, j.OpenIncident(ctx, opened("01A", t0)))
-	must(t, j.OpenIncident(ctx, opened("01B", t0)))
+	must(t, j.OpenIncident(ctx, on("n2", opened("01B", t0))))
 	wantErr(t, j.OpenIncident(ctx, opened("01A", t0)), nil, "taken")
 	wantErr(t, j.OpenIncident(ctx, opened("", t0)), nil, "want an id")
 	wantErr(t, j.CloseIncident(ctx, "01Z", Closing{}, t0), ErrUnknownIncident)

@@ -32,6 +32,7 @@ var (
 	ErrFinished      = errors.New("the record is already finished")
 	ErrNotLocked     = errors.New("the action lock is not held")
 	ErrLocked        = errors.New("the action lock is held")
+	ErrByHand        = errors.New("another command heals it by hand")
 	ErrHealerRunning = errors.New("a healer is already running")
 )
 

@@ -19,7 +19,7 @@ const healerWait = 250 * time.Millisecond
 // Lock takes the instance's action lock without waiting: nobody else, in this process or another, acts on the instance until
 // unlock. ErrLocked names the process that has it. Unlock more than once does nothing.
 func (j *Journal) Lock(ctx context.Context, instance string) (unlock func(), err error) {
-	path, err := j.lockPath(instance)
+	path, err := j.lockPath(instance, ".lock")
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +43,35 @@ func (j *Journal) Lock(ctx context.Context, instance string) (unlock func(), err
 	}), nil
 }
 
-// lockPath is the lock file of an instance. The config rules keep names plain; this keeps every other one in the folder too.
-func (j *Journal) lockPath(instance string) (string, error) {
+// LockHand takes the instance for one command given by hand, from its first look to its last word: a second one would judge by what the first
+// is about to change. The healer and the action lock know nothing of it. ErrByHand names the process that has it.
+func (j *Journal) LockHand(ctx context.Context, instance string) (unlock func(), err error) {
+	path, err := j.lockPath(instance, ".hand")
+	if err != nil {
+		return nil, err
+	}
+	f, err := lockFile(ctx, path, 0)
+	if errors.Is(err, errHeld) {
+		return nil, fmt.Errorf("%w: %s: wait until it is done", ErrByHand, holder(path))
+	}
+	if err == nil {
+		err = sign(f)
+	}
+	if err != nil {
+		if f != nil {
+			f.Close()
+		}
+		return nil, fmt.Errorf("take %s for a command by hand: %w", instance, err)
+	}
+	return sync.OnceFunc(func() { f.Close() }), nil
+}
+
+// lockPath is a lock file of an instance. The config rules keep names plain; this keeps every other one in the folder too.
+func (j *Journal) lockPath(instance, kind string) (string, error) {
 	if instance == "" || len(instance) > 200 || strings.HasPrefix(instance, ".") || strings.ContainsAny(instance, "/\\\x00") {
 		return "", fmt.Errorf("take the action lock of %q: no plain instance name", instance)
 	}
-	return filepath.Join(j.dir, "locks", instance+".lock"), nil
+	return filepath.Join(j.dir, "locks", instance+kind), nil
 }
 
 func (j *Journal) setHeld(instance string, held bool) {
