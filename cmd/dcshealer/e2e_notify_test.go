@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -292,7 +293,7 @@ func TestNotifyCommands(t *testing.T) {
 
 	f, h := newFleet(t), newWebhook(t)
 	bus := startServer(t)
-	f.bus = bus.url()
+	f.bus, f.listen = bus.url(), "127.0.0.1:0"
 	f.add("one", "", master("one-m", startServer(t)))
 	f.tells(h, "    - name: mail\n      url: \"smtp://"+l.Addr().String()+"/?from=dcshealer@example.org&to=dba@example.org&usestarttls=no&encryption=none&auth=none\"\n"+
 		"      events: [resolved]\n      title: \"{{len .Events}} of {{.Source}}\"\n"+atOnce)
@@ -331,7 +332,7 @@ func (f *fleet) givesUp(h *webhook, bus *server) {
 	t := f.t
 	t.Helper()
 	h.answers(http.StatusForbidden)
-	p := running(t, "-c", f.file, "--roles", "dba")
+	p := running(t, "-c", f.file, "--roles", "dba,dashboard")
 	p.until("it tells", func() bool { return strings.Contains(p.stderr.String(), "notifications are told") })
 	dialPlain(t, bus.addr()).publish("redis:monitor:critical", `{"instance":"one","metric":"instance_up","value":0,"msg":"gone"}`)
 	p.until("it is given up", func() bool { return f.account("hook").Dead == 1 })
@@ -343,6 +344,22 @@ func (f *fleet) givesUp(h *webhook, bus *server) {
 	}
 	if out := succeeds(t, "notify", "retry", "mail", "-c", f.file); out != "No notice was given up.\n" {
 		t.Errorf("notify retry of another: %s", out)
+	}
+	const note = "notifications: hook: 1 given up, failing (the webhook answers 403 Forbidden); see dcshealer notify list"
+	if s := f.status(); s.NotifyNote != note || len(s.Notifications) != 2 || s.Notifications[0].Dead != 1 {
+		t.Errorf("status: %q, %+v", s.NotifyNote, s.Notifications)
+	}
+	if out := succeeds(t, "status", "-c", f.file); !strings.Contains(out, note+"\n") {
+		t.Errorf("status does not say %q:\n%s", note, out)
+	}
+	base := p.serves()
+	p.until("metrics count it", func() bool {
+		_, text := request(t, http.DefaultClient, base+"/metrics", "")
+		return strings.Contains(text, `dcshealer_notifications_dead{receiver="hook"} 1`) && strings.Contains(text, `dcshealer_notifications_failed_total{receiver="hook"} `+strconv.FormatInt(f.account("hook").Failed, 10)) &&
+			strings.Contains(text, `dcshealer_notifications_pending{receiver="mail"} 0`)
+	})
+	if _, text := request(t, http.DefaultClient, base+"/api/v1/status", ""); !strings.Contains(text, `"notify_note":`) {
+		t.Errorf("the API says no word: %s", text)
 	}
 	before := f.account("hook").Failed
 	if out := succeeds(t, "notify", "retry", "hook", "-c", f.file); !strings.HasPrefix(out, "1 notice on the way again") {

@@ -103,6 +103,6 @@ var (
 
 	alarmForm = object{"instance": isText, "metric": isText, "msg": isText, "value": isReading, "severity": severityForm, "received": isTime}
 
-	statusForm = object{"running": isBool, "bus": isText, "bus_counts": orNull(isObject), "instances": list{object{"instance": isText, "state": stateForm, "since": orNull(isTime),
+	statusForm = object{"running": isBool, "bus": isText, "bus_counts": orNull(isObject), "notifications": list{isObject}, "instances": list{object{"instance": isText, "state": stateForm, "since": orNull(isTime),
 		"incidents": list{isText}, "open_incidents": list{isObject}, "modes": isObject, "breakers": isObject, "paused": isBool, "last_action": orNull(isObject)}}}
 )

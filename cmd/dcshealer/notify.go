@@ -157,6 +157,30 @@ func notifyReportOf(ctx context.Context, cfg policies.Config) (notifyReport, err
 	return r, err
 }
 
+// note says what is not well with a receiver, for a person; empty where all is.
+func (r notifyReport) note() string {
+	var parts []string
+	for _, to := range r.Receivers {
+		var said []string
+		if to.Pending > 0 {
+			said = append(said, fmt.Sprintf("%d pending", to.Pending))
+		}
+		if to.Dead > 0 {
+			said = append(said, fmt.Sprintf("%d given up", to.Dead))
+		}
+		if to.Failing {
+			said = append(said, "failing ("+to.LastError+")")
+		}
+		if len(said) > 0 {
+			parts = append(parts, to.Receiver+": "+strings.Join(said, ", "))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "notifications: " + strings.Join(parts, "; ") + "; see dcshealer notify list"
+}
+
 func (a *app) newNotifyTestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "test [RECEIVER]",

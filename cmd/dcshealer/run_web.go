@@ -180,6 +180,7 @@ func (w *webSide) facts() metrics.Facts {
 	if w.watch.seen() && status.Running {
 		f.Journal = policies.Known(status.Journal == "")
 	}
+	f.Receivers = receiverFacts(cfg)
 	for _, i := range status.Instances {
 		f.Machines = append(f.Machines, metrics.Machine{Instance: i.Instance, State: i.State, Modes: i.Modes, Breakers: i.Breakers, Paused: i.Paused, Open: len(i.Open)})
 	}
@@ -191,6 +192,20 @@ func (w *webSide) facts() metrics.Facts {
 		f.Late, f.Tilted = policies.Known(a.Late()), policies.Known(a.Tilt(time.Now()) != "")
 	}
 	return f
+}
+
+// receiverFacts are read at each scrape; none where they cannot be: status says why.
+func receiverFacts(cfg policies.Config) (out []metrics.Receiver) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	told, err := notifyReportOf(ctx, cfg)
+	if err != nil {
+		return nil
+	}
+	for _, r := range told.Receivers {
+		out = append(out, metrics.Receiver{Name: r.Receiver, Pending: r.Pending, Dead: r.Dead, Delivered: r.Delivered, Failed: r.Failed})
+	}
+	return out
 }
 
 // ready says what of this process works.

@@ -54,6 +54,9 @@ type fleetStatus struct {
 	Bus       string           `json:"bus"`                // without a password; empty: an embedded bus that is not known here
 	BusCounts *busCounts       `json:"bus_counts"`         // of the processes that run on this state_dir; null: none does
 	BusNote   string           `json:"bus_note,omitempty"` // what of them is not 0, in words
+
+	Notifications []receiverRow `json:"notifications"`         // by receiver of the config
+	NotifyNote    string        `json:"notify_note,omitempty"` // what of them waits, failed or was given up, in words
 }
 
 type instanceStatus struct {
@@ -92,6 +95,11 @@ func statusOfFleet(ctx context.Context, j *journal.Journal, cfg policies.Config,
 		return s, err
 	}
 	s.BusNote = s.BusCounts.note()
+	told, err := notifyReportOf(ctx, cfg)
+	s.Notifications, s.NotifyNote = told.Receivers, told.note()
+	if err != nil {
+		s.NotifyNote = "what came of notifications cannot be read: " + err.Error()
+	}
 	if j == nil {
 		return s, nil
 	}

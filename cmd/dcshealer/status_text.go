@@ -58,6 +58,9 @@ func (s fleetStatus) write(w io.Writer, now time.Time, colours bool, width int) 
 	if s.BusNote != "" {
 		fmt.Fprintln(w, p.in(text.FgYellow, s.BusNote))
 	}
+	if s.NotifyNote != "" {
+		fmt.Fprintln(w, p.in(text.FgYellow, printable(s.NotifyNote)))
+	}
 	if s.Journal != "" {
 		fmt.Fprintln(w, p.in(text.FgRed, "journal: "+printable(s.Journal)))
 	}

@@ -118,7 +118,8 @@ func (w *journalWatch) readStatus(ctx context.Context, cfg policies.Config, now 
 	w.mu.Lock()
 	w.last, w.read = s, true
 	w.mu.Unlock()
-	w.show("", "fleet", map[string]any{"running": s.Running, "journal": s.Journal, "bus": s.Bus, "bus_counts": s.BusCounts, "bus_note": s.BusNote})
+	w.show("", "fleet", map[string]any{"running": s.Running, "journal": s.Journal, "bus": s.Bus, "bus_counts": s.BusCounts, "bus_note": s.BusNote,
+		"notifications": s.Notifications, "notify_note": s.NotifyNote})
 	for _, i := range s.Instances {
 		w.show(i.Instance, "state", i)
 	}

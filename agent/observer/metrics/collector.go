@@ -27,6 +27,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out.machines(f.Machines)
 	out.standing(f)
 	out.process(f)
+	for _, r := range f.Receivers {
+		out.receiver(r)
+	}
 }
 
 // sink sends samples.
@@ -177,6 +180,13 @@ func (k sink) standing(f Facts) {
 			k.gauge("alarms_standing", "Alarms of the instance that stand now.", float64(n), "instance", in.Name, "severity", severity.String())
 		}
 	}
+}
+
+func (k sink) receiver(r Receiver) {
+	k.gauge("notifications_pending", "Events that have not reached the receiver yet.", float64(r.Pending), "receiver", r.Name)
+	k.gauge("notifications_dead", "Notices that were given up and are kept: dcshealer notify retry sends them again.", float64(r.Dead), "receiver", r.Name)
+	k.send(count, "notifications_delivered_total", "Notices that the receiver took.", float64(r.Delivered), "receiver", r.Name)
+	k.send(count, "notifications_failed_total", "Tries to deliver a notice that failed.", float64(r.Failed), "receiver", r.Name)
 }
 
 // process sends what this process says of itself.

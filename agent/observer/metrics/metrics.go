@@ -26,6 +26,17 @@ type Facts struct {
 	Tilted   policies.Opt[bool]  // our own loop or clock is not to be trusted
 	Healer   bool                // a healer runs on the state_dir
 	Journal  policies.Opt[bool]  // that healer can write its journal
+
+	Receivers []Receiver // of notifications
+}
+
+// Receiver is what came of the notifications for one receiver, also before this process.
+type Receiver struct {
+	Name      string
+	Pending   int // events
+	Dead      int // notices
+	Delivered int64
+	Failed    int64 // tries
 }
 
 // Machine is what is known of the healer's work on an instance.

@@ -30,7 +30,8 @@ func sample() Facts {
 			Breakers: map[policies.Action]string{policies.ReattachReplica: "open"}}},
 		Bus: Bus{Connected: true, Queued: 1, Delivered: 2, Dropped: 3, Refused: 4, Owed: 6, NotAdded: 7, Unread: map[string]int64{"dba": 5, "archiver": 0},
 			Deaf: map[string]int64{"healer": 8}, Missing: map[string]int64{"host-a": 9, "forged": 1}, Ignored: map[string]int64{"unsigned": 11}},
-		Late: n(8), Tilted: policies.Known(true), Healer: true, Journal: policies.Known(true),
+		Receivers: []Receiver{{Name: "on-call", Pending: 12, Dead: 13, Delivered: 14, Failed: 15}},
+		Late:      n(8), Tilted: policies.Known(true), Healer: true, Journal: policies.Known(true),
 	}
 }
 
@@ -66,6 +67,8 @@ func TestMetricsShowWhatIsKnown(t *testing.T) {
 		`dcshealer_bus_connected 1`, `dcshealer_bus_publications_total{result="dropped"} 3`, `dcshealer_probes_late_total 8`, `dcshealer_tilted 1`, `dcshealer_incidents_open{instance="one"} 1`,
 		`dcshealer_bus_owed_alarms 6`, `dcshealer_bus_not_added_alarms_total 7`, `dcshealer_bus_unread_messages_total{reader="dba"} 5`, `dcshealer_bus_unread_messages_total{reader="archiver"} 0`,
 		`dcshealer_bus_deaf_total{reader="healer"} 8`, `dcshealer_bus_missing_alarms 10`, `dcshealer_bus_ignored_messages_total{kind="unsigned"} 11`,
+		`dcshealer_notifications_pending{receiver="on-call"} 12`, `dcshealer_notifications_dead{receiver="on-call"} 13`,
+		`dcshealer_notifications_delivered_total{receiver="on-call"} 14`, `dcshealer_notifications_failed_total{receiver="on-call"} 15`,
 		`dcshealer_healer_running 1`, `dcshealer_journal_writable 1`, `version="1.2.3"`,
 	} {
 		if !strings.Contains(text, want) {
