@@ -31,7 +31,7 @@ func Decision(r policies.Record) (e Event, once string, tell bool) {
 	default:
 		return e, "", false
 	}
-	e.Msg += "; dcshealer actions show " + r.ID
+	e.Msg = clean(e.Msg, maxMsg) + "; dcshealer actions show " + r.ID
 	return e, once, true
 }
 

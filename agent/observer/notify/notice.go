@@ -27,7 +27,13 @@ const (
 // Kinds lists all, the most urgent first.
 var Kinds = append(policies.NoticeKinds[:], KindTest)
 
-// Event is one thing to tell. Its texts are those of an alarm or the journal, and untrusted.
+// Bounds of an event's texts, in characters.
+const (
+	maxName = 100
+	maxMsg  = 1000
+)
+
+// Event is one thing to tell. Its texts are those of an alarm or the journal: of anybody, without control characters.
 type Event struct {
 	Kind     Kind            `json:"kind"`
 	At       time.Time       `json:"at"`

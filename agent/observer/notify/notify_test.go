@@ -465,6 +465,16 @@ func TestWhatCouldNotBeKeptIsToldAgain(t *testing.T) {
 	}
 }
 
+// Anybody on the bus can send a megabyte, and colours.
+func TestAnEventIsBoundedAndPlain(t *testing.T) {
+	a := alarm("dcs-1\x1b[31m", policies.Firing)
+	a.Msg, a.Metric = strings.Repeat("long\n", 200_000), policies.Metric(strings.Repeat("m", 1<<20))
+	e, tell := (&Standing{}).Alarm(a, time.Now())
+	if body, err := json.Marshal(e); !tell || err != nil || len(body) > 2000 || strings.Contains(string(body), `\u001b`) || strings.Contains(string(body), `\n`) || e.Instance != "dcs-1" {
+		t.Errorf("%d bytes: %.300s", len(body), body)
+	}
+}
+
 func TestAReceiverGetsWhatItAskedFor(t *testing.T) {
 	o := openOutbox(t, filepath.Join(t.TempDir(), FileName))
 	n := notifier(o)

@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,7 +41,11 @@ type Standing struct {
 
 // keyOf names an alarm over its repeats.
 func keyOf(a policies.Alarm) string {
-	return strings.Join([]string{a.Instance, string(a.Metric), a.Node, a.Slave}, "\x00")
+	key := strings.Join([]string{a.Instance, string(a.Metric), a.Node, a.Slave}, "\x00")
+	if len(key) > 4*maxName { // anybody can send long names
+		key = fmt.Sprintf("%x", sha256.Sum256([]byte(key)))
+	}
+	return key
 }
 
 // Alarm takes one publication, and returns what to tell of it.
@@ -93,7 +99,8 @@ func eventOf(a policies.Alarm, kind Kind, now time.Time) Event {
 	if a.Slave != "" {
 		node = a.Slave
 	}
-	return Event{Kind: kind, At: now.UTC(), Instance: a.Instance, Node: node, Metric: a.Metric, Msg: strings.TrimPrefix(a.Msg, policies.ResolvedPrefix), Since: a.Since}
+	return Event{Kind: kind, At: now.UTC(), Instance: clean(a.Instance, maxName), Node: clean(node, maxName), Metric: policies.Metric(clean(string(a.Metric), maxName)),
+		Msg: clean(strings.TrimPrefix(a.Msg, policies.ResolvedPrefix), maxMsg), Since: a.Since}
 }
 
 // Due returns the reminders that are due, and drops what is long past. taken is the incident that an alarm belongs to, empty where none is
