@@ -47,6 +47,10 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	f.beside("rights.pass", baitPassword+"-rights\n")
 	f.beside("token", baitPassword+"-token\n")
 	f.listen, f.dashboard = "127.0.0.1:0", "token_file: token"
+	nobody := "127.0.0.1:" + strconv.Itoa(redistest.FreePort(t))
+	f.beside("hook.url", "http://ann:"+baitPassword+"-user@"+nobody+"/"+baitPassword+"-path?token="+baitPassword+"-query\n")
+	f.beside("mail.url", "smtp://ann:"+baitPassword+"-mail@"+nobody+"/?from=a@example.org&to=b@example.org\n")
+	f.notify = "  receivers:\n    - {name: hook, webhook: {url_file: hook.url, hmac_key_file: hmac.keys}}\n    - {name: mail, url_file: mail.url}\n" + atOnce
 	m.do("ACL", "SETUSER", "narrow", "on", ">"+baitPassword+"-rights", "~none*", "+@all", "-scan", "-config|set")
 	r.do("ACL", "SETUSER", "narrow", "on", ">"+baitPassword+"-rights", "~none*", "+@all")
 	m.do("CONFIG", "SET", "slowlog-log-slower-than", "0") // commands with key names in the slow log, which is read
@@ -69,7 +73,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	}
 	narrow := strings.NewReplacer("password_file: one.pass", "username: narrow\n    password_file: rights.pass").Replace
 	for _, args := range [][]string{{"status"}, {"plan"}, {"actions", "list"}, {"alarms", "list"}, {"live", "list"}, {"config", "check"}, {"heal", "--instance", "one"}, {"heal", "--instance", "wrong"},
-		{"actions", "export"}, {"actions", "verify"}, {"incidents", "list"}, {"controls", "list"}, {"controls", "list", "--since", "1h"}, {"why", "one"}, {"why", "wrong"}, {"report"}, {"doctor"}, {"acl"}, {"alarms", "trend"}, {"config", "reload"}, {"publish", "--severity", "notice", "--instance", "one", "--metric", "m"}} {
+		{"actions", "export"}, {"actions", "verify"}, {"incidents", "list"}, {"controls", "list"}, {"controls", "list", "--since", "1h"}, {"why", "one"}, {"why", "wrong"}, {"report"}, {"doctor"}, {"acl"}, {"alarms", "trend"}, {"config", "reload"}, {"notify", "list"}, {"notify", "test"}, {"notify", "retry"}, {"publish", "--severity", "notice", "--instance", "one", "--metric", "m"}} {
 		for _, format := range []string{"text", "json"} {
 			ask(strings.Join(args, " ")+" "+format, append(args, "-c", file, "-o", format)...)
 		}
@@ -113,6 +117,7 @@ func TestSecretsAndKeyNamesAppearNowhere(t *testing.T) {
 	p.stopsWell(sigterm)
 	f.stateFiles(outputs)
 	outputs["stdout of run"], outputs["stderr of run"], outputs["arguments"] = p.stdout.String(), p.stderr.String(), string(cmdline)
+	outputs["outbox"] = outputs["notify.db"] + outputs["notify.db-wal"] // whichever it is in at the end
 	ask("publish to a dead bus", "publish", "-c", file, "--severity", "notice", "--instance", "one", "--metric", "m", "--bus", "redis://:"+baitPassword+"@127.0.0.1:"+strconv.Itoa(redistest.FreePort(t)))
 	ask("publish with a wrong password", "publish", "-c", file, "--severity", "notice", "--instance", "one", "--metric", "m", "--bus", "redis://:"+baitPassword+"-no@"+bus.addr())
 
@@ -172,6 +177,7 @@ func (f *fleet) searched(outputs map[string]string) {
 	t := f.t
 	t.Helper()
 	for name, has := range map[string]string{"healer.db": "reattach-replica", "healer.db-wal": "reattach-replica", "alarms.db": "used_memory_mb", "run.json": `"pid"`, "stream": `"sig":`,
+		"outbox": "reattach-replica", "notify list json": `"smtp"`, "notify test text": "connection refused", "dashboard /metrics": `dcshealer_notifications_failed_total{receiver="hook"}`,
 		"plan json": `"instances"`, "actions list json": `"reclaim-expired"`, "actions export text": `"hash"`, "alarms list json": `"one"`, "status json": `"state"`, "actions show": "REPLICAOF",
 		"stdout of run": "NOPERM", "stderr of run": "WRONGPASS", "plan without rights": "capability", "publish with a wrong password": "WRONGPASS", "heal --instance wrong text": "wrong"} {
 		if !strings.Contains(outputs[name], has) {
