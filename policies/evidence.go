@@ -200,8 +200,11 @@ func (t ActionRecord) Conclusion() string {
 	case t.Sent > 0:
 		return fmt.Sprintf("%d of %d actions helped, %d did not, %d repairs did not last: read them with dcshealer actions list", t.Outcomes[OutcomeSucceeded], t.Sent, bad, t.CameBack)
 	case n > 0:
-		alone := t.Shadow.Then[ResolvedByItself]
-		return fmt.Sprintf("live repair would have acted in %d incidents; %d went away by themselves, the fault stood for %s in all", n, alone, time.Duration(t.Shadow.Stood.Total*float64(time.Second)).Round(time.Second))
+		alone, noun := t.Shadow.Then[ResolvedByItself], "incidents"
+		if n == 1 {
+			noun = "incident"
+		}
+		return fmt.Sprintf("live repair would have acted in %d %s; %d went away by themselves, the fault stood for %s in all", n, noun, alone, time.Duration(t.Shadow.Stood.Total*float64(time.Second)).Round(time.Second))
 	case len(t.Refused) > 0:
 		return "it was considered and refused each time: live repair would have changed nothing"
 	}

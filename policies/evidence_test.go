@@ -160,6 +160,7 @@ func TestConclusions(t *testing.T) {
 		"it was considered and refused each time: live repair would have changed nothing":                         {Refused: map[Guard]int{GuardLineage: 2}},
 		"2 of 2 actions helped, none failed or was undone":                                                        {Sent: 2, Outcomes: map[Outcome]int{OutcomeSucceeded: 2}},
 		"1 of 2 actions helped, 1 did not, 1 repairs did not last: read them with dcshealer actions list":         {Sent: 2, CameBack: 1, Outcomes: map[Outcome]int{OutcomeSucceeded: 1, OutcomeFailed: 1}},
+		"live repair would have acted in 1 incident; 0 went away by themselves, the fault stood for 5s in all":    {Shadow: Shadow{Incidents: 1, Stood: Spread{Total: 5}}},
 		"live repair would have acted in 3 incidents; 1 went away by themselves, the fault stood for 1m3s in all": {Shadow: Shadow{Incidents: 3, Then: map[Resolution]int{ResolvedByItself: 1}, Stood: Spread{Total: 62.6}}},
 	} {
 		if got := a.Conclusion(); got != want {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -32,6 +34,8 @@ type browser struct {
 	outside  []string   // requests to anybody else
 	requests int
 	cut      int // connections that Chromium ended by itself
+
+	held chan fetch.RequestID // requests that wait for an answer of the test
 }
 
 // openBrowser starts Chromium; without one the test is not run.
@@ -51,12 +55,15 @@ func openBrowser(t *testing.T, base string) *browser {
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=Europe/Berlin"))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...) // not the test's context: that ends before the cleanups
 	t.Cleanup(stop)
-	b := &browser{t: t, base: base}
+	b := &browser{t: t, base: base, held: make(chan fetch.RequestID, 100)}
 	ctx, end := chromedp.NewContext(allocator, chromedp.WithListener(b.hear))
 	t.Cleanup(end)
 	b.ctx = ctx
 	if err := chromedp.Do(ctx); err != nil { // starts the browser, which lives as long as this context
 		t.Fatalf("start %s: %v", path, err)
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil { // else no element of a headless page has the focus
+		t.Fatal(err)
 	}
 	return b
 }
@@ -77,6 +84,8 @@ func (b *browser) hear(event any) {
 		} else if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			b.errors = append(b.errors, e.Entry.Text+" "+e.Entry.URL)
 		}
+	case *fetch.EventRequestPaused:
+		b.held <- e.RequestID
 	case *network.EventRequestWillBeSent:
 		b.requests++
 		if url := e.Request.URL; !strings.HasPrefix(url, b.base+"/") && !strings.HasPrefix(url, "data:") && url != "about:blank" {
@@ -139,13 +148,7 @@ func (b *browser) until(what, expression string) {
 
 func (b *browser) holds(expression string) bool {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
-	if err != nil {
-		b.t.Fatalf("%s: %v", expression, err)
-	}
-	return yes
+	return eval[bool](b, "Boolean("+expression+")")
 }
 
 func (b *browser) complaints() []string {
@@ -161,7 +164,7 @@ type look struct {
 	scheme        string
 }
 
-var looks = []look{{"light", 1280, 900, "light"}, {"dark", 1280, 900, "dark"}, {"phone", 390, 844, "light"}}
+var looks = []look{{"light", 1280, 900, "light"}, {"dark", 1280, 900, "dark"}, {"phone", 360, 800, "light"}}
 
 // shoot keeps a picture of what is shown, and checks that it fits the width.
 func (b *browser) shoot(l look, name string) {
@@ -189,6 +192,34 @@ func (b *browser) as(l look) {
 	if err != nil {
 		b.t.Fatalf("look as %s: %v", l.name, err)
 	}
+}
+
+//go:embed testdata/page/access.js
+var accessScript string
+
+// accessFaults are what the page as it is shown now has for people who cannot see it or have no mouse.
+func (b *browser) accessFaults() []string {
+	b.t.Helper()
+	return eval[[]string](b, accessScript)
+}
+
+func (b *browser) accessible(what string) {
+	b.t.Helper()
+	if faults := b.accessFaults(); len(faults) > 0 {
+		b.t.Errorf("%s keeps people out:\n%s", what, strings.Join(faults, "\n"))
+	}
+}
+
+// eval gives the value of a JavaScript expression.
+func eval[T any](b *browser, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
 }
 
 // innocent checks that nothing was complained of and nobody else was asked.

@@ -1,13 +1,18 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/redis/go-redis/v9"
 
 	"dcshealer/policies"
 )
@@ -37,56 +42,96 @@ func (f *fleet) tokenFile() {
 	f.dashboard = "token_file: token"
 }
 
-// Every view shows a real fleet, in light, dark and on a phone, without a complaint of the browser and without asking anybody else; what
-// happens shows by itself; a text full of markup stays text; and who has the token can pause, and is named in the journal.
+// Every view shows a real fleet that heals, in light, dark and on a phone, for people without a mouse too, without a complaint of the
+// browser and without asking anybody else; what happens shows by itself; and who has the token can change what the command line can, and
+// is named in the journal.
 func TestDashboardInABrowser(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.tokenFile()
 	one, two := newPair(t), newPair(t)
-	two.m.do("CONFIG", "SET", "maxmemory", "100mb")
-	f.addPair("dcs-prod-01", "", one)
+	one.m.do("CONFIG", "SET", "maxmemory", 2*one.m.number("used_memory"))
+	two.m.do("CONFIG", "SET", "maxmemory", "1gb")
+	f.addPair("dcs-prod-01", "live: [reattach-replica]", one)
 	f.addPair("dcs-prod-02", "", two)
 	p, base := f.served(t)
 	b := openBrowser(t, base)
 
 	b.open("#/feed", "main h1")
 	one.r.detach()
-	b.until("the alarm shows by itself", "document.querySelector('.feed li.critical')?.textContent.includes('dcs-prod-01')")
-	b.until("it is announced", "document.querySelector('#announce').textContent.startsWith('Critical alarm: dcs-prod-01')")
+	two.r.detach()
+	b.until("the alarm shows by itself", "[...document.querySelectorAll('.feed li.critical')].some(li => li.textContent.includes('dcs-prod-02'))")
+	b.until("it is announced", "document.querySelector('#announce').textContent.startsWith('Critical alarm: dcs-prod-0')")
 	b.marksUp(f)
-	record := f.outcome("dcs-prod-01", policies.OutcomePlanned)
+	b.isLive(f)
+	b.missesNothing(f)
+	healed, planned := f.outcome("dcs-prod-01", policies.OutcomeSucceeded), f.outcome("dcs-prod-02", policies.OutcomePlanned)
+	stateDir{f.file, f.state}.trip(t, "dcs-prod-02")
 
-	views := []struct{ name, view, selector string }{
-		{"fleet", "#/", "section[data-instance='dcs-prod-01'] .note.critical"},
-		{"feed", "#/feed", ".feed li.critical"},
-		{"trends", "#/trends?range=15m", "figure canvas"},
-		{"incidents", "#/incidents", "table td a"},
-		{"incident", "#/incidents/" + record.Incident, ".story li.decision"},
-		{"actions", "#/actions?outcome=planned", "table td a"},
-		{"action", "#/actions/" + record.ID, "table td .badge.critical"},
-		{"instance", "#/instances/dcs-prod-01", "button.main"},
-		{"node", "#/nodes/dcs-prod-02/dcs-prod-02-m", "figure canvas"},
-	}
-	for _, v := range views {
+	for _, v := range viewsOf(healed, planned) {
 		b.open(v.view, v.selector)
-		for _, l := range looks {
+		for _, l := range looks[:v.looks] {
 			b.as(l)
 			b.until(v.name+" is drawn as "+l.name, fmt.Sprintf("document.querySelector('main [aria-busy]') === null && document.querySelector(%q)?.checkVisibility()", v.selector))
 			b.shoot(l, v.name)
+			b.accessible(v.name + " as " + l.name)
 		}
 		b.as(looks[0])
+		if v.says != "" {
+			b.until(v.name+" says "+v.says, fmt.Sprintf("document.querySelector('main').innerText.includes(%q)", v.says))
+		}
 	}
-	b.innocent()
-
+	b.tellsWithoutColours()
+	b.patches()
+	b.keepsItsPlace(f)
+	b.pages(f)
 	b.asksWhy()
-	b.pauses(f)
+	b.changes(f)
 	b.innocent()
+	b.open("#/incidents/nosuch", ".note.critical") // an error of HTTP is one of the console
+	b.until("the error is told", "document.querySelector('main').innerText.includes('no such incident')")
+	b.shoot(looks[0], "error")
 	if strings.Contains(p.stderr.String()+p.stdout.String(), dashboardToken) {
 		t.Error("the token is in the log")
 	}
 	p.stopsWell(sigterm)
 	f.verifies()
+}
+
+// pageView is one address of the page, in how many looks it is seen, an element that it has once it is drawn, and what it says.
+type pageView struct {
+	name, view     string
+	looks          int
+	selector, says string
+}
+
+func viewsOf(healed, planned policies.Record) []pageView {
+	views := []pageView{
+		{"fleet", "#/", 3, "section[data-instance='dcs-prod-02'] .note.critical", "with live repair"},
+		{"main", "#main", 1, "section[data-instance='dcs-prod-02']", "with live repair"}, // where the skip link has led
+		{"feed", "#/feed", 3, ".feed li.critical", "is a master instead of"},
+		{"alarms", "#/alarms?text=INSTEAD&severity=critical", 3, "table td .badge.critical", "is a master instead of"},
+		{"alarms-none", "#/alarms?text=nosuchwords", 1, "p.note", "No such alarm"},
+		{"incidents", "#/incidents", 3, "table td a", "promoted"},
+		{"incident-open", "#/incidents/" + planned.Incident, 3, ".story li.decision", "It did not act, for this is a dry run; to let it act: dcshealer live enable dcs-prod-02"},
+		{"incident-healed", "#/incidents/" + healed.Incident, 3, ".story li.outcome", "It acted: reattach-replica on dcs-prod-01-r succeeded: link up after"},
+		{"actions", "#/actions?instance=dcs-prod-02&outcome=planned", 3, "table td a", "denied by mode"},
+		{"action", "#/actions/" + healed.ID, 3, ".plain li", "it follows its master"},
+		{"instance", "#/instances/dcs-prod-02", 3, "button.main", "Why does it act, or not?"},
+		{"node-limit", "#/nodes/dcs-prod-01/dcs-prod-01-m", 1, "figure canvas", "maxmemory"},
+		{"node", "#/nodes/dcs-prod-02/dcs-prod-02-m", 3, "figure canvas", "maxclients 10,000, too far above to be drawn"},
+		{"report", "#/report", 3, "dl dd", "1 of 1 actions helped, none failed or was undone"},
+		{"controls", "#/controls", 3, "table td .badge.critical", "3 actions in a row failed or did not help"},
+		{"nothing", "#/nosuch", 1, "main a", "No such view"},
+	}
+	for _, r := range []string{"15m", "1h", "6h", "24h", "7d", "30d"} {
+		v := pageView{"trends-" + r, "#/trends?range=" + r, 1, "figure canvas", "dcs-prod-02"}
+		if r == "15m" {
+			v.looks = 3
+		}
+		views = append(views, v)
+	}
+	return views
 }
 
 // marksUp publishes an alarm that is full of markup and control characters, and finds it as text.
@@ -111,39 +156,215 @@ func (f *fleet) busURL() string {
 	return info.Bus
 }
 
-func (b *browser) asksWhy() {
-	b.t.Helper()
-	b.open("#/instances/dcs-prod-01", "button.main")
-	b.do("ask why", chromedp.Click(chromedp.CSS("button.main")))
-	b.until("the guards are shown", "document.querySelector('main')?.innerText.includes('What it would do now') && document.querySelector('main').innerText.includes('dcshealer live enable dcs-prod-01')")
-	b.shoot(looks[0], "why")
+// warns publishes a warning of another producer, which has neither id nor time.
+func (f *fleet) warns(metric, msg string) {
+	f.t.Helper()
+	o, err := redis.ParseURL(f.busURL())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	defer c.Close()
+	payload := fmt.Sprintf(`{"instance":"dcs-prod-01","metric":%q,"value":1,"msg":%q}`, metric, msg)
+	if err := c.Publish(f.t.Context(), "redis:monitor:warning", payload).Err(); err != nil {
+		f.t.Fatalf("publish %s: %v", payload, err)
+	}
 }
 
-// pauses logs in and pauses an instance by keyboard and form.
-func (b *browser) pauses(f *fleet) {
+// isLive measures how long an alarm takes from its publication into the open feed.
+func (b *browser) isLive(f *fleet) {
 	b.t.Helper()
-	b.do("log in", chromedp.Click(chromedp.CSS("#login")), chromedp.WaitVisible(chromedp.CSS("dialog input[name=token]")),
-		chromedp.SendKeys(chromedp.CSS("dialog input[name=token]"), dashboardToken+"\r"), chromedp.WaitVisible(chromedp.CSS("#logout")))
+	eval[bool](b, `window.arrived = {}, new MutationObserver(() => {
+		for (const [, n] of document.querySelector('.feed').textContent.matchAll(/live (\d+)\./g)) arrived[n] ??= Date.now();
+	}).observe(document.querySelector('.feed'), {childList: true, subtree: true, characterData: true}), true`)
+	var took []time.Duration
+	for n := range 7 {
+		at := time.Now()
+		f.warns(fmt.Sprintf("live_%d", n), fmt.Sprintf("live %d.", n))
+		b.until("the alarm has come", fmt.Sprintf("arrived[%d]", n))
+		took = append(took, time.UnixMilli(int64(eval[float64](b, fmt.Sprintf("arrived[%d]", n)))).Sub(at))
+	}
+	slices.Sort(took)
+	b.t.Logf("from publication to the page: %v", took)
+	if median := took[len(took)/2]; median >= time.Second {
+		b.t.Errorf("an alarm takes %s to the page, want less than 1 s: %v", median, took)
+	}
+}
+
+// missesNothing has an alarm come between the question of the feed and the answer, which holds none.
+func (b *browser) missesNothing(f *fleet) {
+	b.t.Helper()
+	pattern := fetch.RequestPattern{URLPattern: b.base + "/api/v1/alarms*"}
+	if _, err := chromedp.Call(b.ctx, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{&pattern}}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.do("open the feed", chromedp.Navigate("about:blank"), chromedp.Navigate(b.base+"/#/feed"))
+	held := []fetch.RequestID{<-b.held, <-b.held}
+	b.until("the events come", "document.querySelector('#connection[data-state=live]')")
+	f.warns("gap", "it came meanwhile")
+	ended, answered := make(chan bool), make(chan error, 1)
+	go func() {
+		for {
+			for _, id := range held {
+				if _, err := chromedp.Call(b.ctx, fetch.FulfillRequest, fetch.FulfillRequestParams{RequestID: id, ResponseCode: 200, Body: []byte("[]")}); err != nil {
+					answered <- err
+					return
+				}
+			}
+			select {
+			case id := <-b.held:
+				held = []fetch.RequestID{id}
+			case <-ended:
+				answered <- nil
+				return
+			}
+		}
+	}()
+	b.until("what came meanwhile is shown", "document.querySelector('.feed')?.textContent.includes('it came meanwhile')")
+	close(ended)
+	if err := <-answered; err != nil {
+		b.t.Fatalf("answer for the server: %v", err)
+	}
+	if _, err := chromedp.Call(b.ctx, fetch.Disable, cdp.Empty{}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// tellsWithoutColours checks that each part of a stacked bar has a pattern of its own.
+func (b *browser) tellsWithoutColours() {
+	b.t.Helper()
+	b.open("#/trends?range=1h", "figure canvas")
+	grey := eval[[]string](b, `[...document.querySelector('figure').querySelectorAll('.legend canvas')].map(c => {
+		const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, first = d.slice(0, 4).join();
+		let marks = '';
+		for (let i = 0; i < d.length; i += 4) marks += d.slice(i, i + 4).join() === first ? '.' : '#';
+		return marks;
+	})`)
+	if slices.Sort(grey); len(grey) != 3 || len(slices.Compact(grey)) != 3 {
+		b.t.Errorf("severities differ by colour alone: %d, %q", len(grey), grey)
+	}
+}
+
+// keepsItsPlace redraws the fleet by an event, and finds focus, scroll and the very elements where they were; filters keep theirs as well.
+func (b *browser) keepsItsPlace(f *fleet) {
+	b.t.Helper()
+	b.as(look{"low", 360, 300, "light"})
+	b.open("#/", "section[data-instance='dcs-prod-02'] a")
+	b.until("a link far down has the focus", `window.mine = document.querySelector('a[href="#/instances/dcs-prod-02"]'), mine.focus(), scrollY > 50`)
+	succeeds(b.t, "pause", "dcs-prod-01", "--for", "1h", "--reason", "e2e", "-c", f.file)
+	b.until("it shows as paused", "document.querySelector('section[data-instance=dcs-prod-01]').innerText.includes('paused')")
+	if !b.holds("document.activeElement === mine && scrollY > 50") {
+		b.t.Errorf("the focus is on %s, scrolled to %v", eval[string](b, "document.activeElement.outerHTML"), eval[float64](b, "scrollY"))
+	}
+	b.do("skip to the content", chromedp.Focus(chromedp.CSS(".skip")), chromedp.KeyEvent(kb.Enter))
+	b.until("the content has the focus", "document.activeElement.id === 'main' && location.hash === '#/'")
+	b.as(looks[0])
+
+	b.open("#/actions", "table td a")
+	b.do("choose by keyboard", chromedp.Focus(chromedp.CSS("select[name=outcome]")), chromedp.KeyEvent("p"))
+	b.until("the list is filtered, and the choice has the focus", "location.hash === '#/actions?outcome=planned' && !document.querySelector('main .badge.good') && document.querySelector('main .badge') && document.activeElement.name === 'outcome'")
+}
+
+// patches has one random tree after another become the next, and finds it the same; what has a key is then still the same element.
+func (b *browser) patches() {
+	b.t.Helper()
+	b.open("#/", "section[data-instance='dcs-prod-02']")
+	eval[bool](b, `import('/static/patch.js').then(({ patch }) => {
+		let state = 42;
+		const random = n => (state = (state * 1103515245 + 12345) % 2147483648) % n;
+		const tree = depth => {
+			const el = document.createElement('div'), keys = [0, 1, 2, 3, 4].sort(() => random(3) - 1);
+			for (let n = random(6); n > 0; n--) {
+				const c = random(3) ? (depth ? tree(depth - 1) : document.createElement(['p', 'b', 'i'][random(3)])) : document.createTextNode('text ' + random(9));
+				if (c.dataset && random(2) && keys.length) c.dataset.key = keys.pop();
+				if (c.title === '') c.title = random(5);
+				el.append(c);
+			}
+			return el;
+		};
+		const faults = [];
+		for (let n = 0, now = tree(2); n < 2000; n++) {
+			const want = tree(2), copy = want.cloneNode(true), was = new Map([...now.children].filter(c => c.dataset.key).map(c => [c.dataset.key + c.nodeName, c]));
+			patch(now, want);
+			if (!now.isEqualNode(copy)) faults.push(now.outerHTML + ' instead of ' + copy.outerHTML);
+			for (const c of now.children) if (c.dataset.key && (was.get(c.dataset.key + c.nodeName) ?? c) !== c) faults.push('made anew: ' + c.outerHTML);
+		}
+		window.patchFaults = faults.slice(0, 3);
+	}), true`)
+	b.until("the trees were patched", "window.patchFaults")
+	if faults := eval[[]string](b, "patchFaults"); len(faults) > 0 {
+		b.t.Errorf("a tree does not become as it should: %q", faults)
+	}
+}
+
+// pages reads more alarms than one page holds.
+func (b *browser) pages(f *fleet) {
+	b.t.Helper()
+	const all = 60
+	for n := range all {
+		f.warns("page", fmt.Sprintf("leaf %d.", n))
+	}
+	b.open("#/alarms?text=leaf", "table td .badge.warning")
+	b.until("the first page is full", "document.querySelectorAll('tbody tr').length === 50 && document.querySelector('tbody').innerText.includes('leaf 59.')")
+	first := "[...document.querySelector('tbody').innerText.matchAll(/leaf (\\d+)\\./g)].map(m => m[1])"
+	seen := eval[[]string](b, first)
+	b.do("go on", chromedp.Click(chromedp.Search("//a[text()='Older alarms']")))
+	b.until("the second page has the first alarm", "document.querySelector('tbody').innerText.includes('leaf 0.')")
+	seen = append(seen, eval[[]string](b, first)...)
+	slices.Sort(seen)
+	if got := len(slices.Compact(seen)); got != all {
+		b.t.Errorf("%d alarms on two pages, want %d", got, all)
+	}
+}
+
+func (b *browser) asksWhy() {
+	b.t.Helper()
+	b.open("#/instances/dcs-prod-02", "button.main")
+	b.do("ask why", chromedp.Click(chromedp.CSS("button.main")))
+	b.until("the guards are shown", "document.querySelector('main')?.innerText.includes('What it would do now') && document.querySelector('main').innerText.includes('dcshealer live enable dcs-prod-02')")
+	b.shoot(looks[0], "why")
+	b.accessible("why")
+}
+
+// changes logs in and does by forms what the command line does.
+func (b *browser) changes(f *fleet) {
+	b.t.Helper()
+	b.do("log in", chromedp.Click(chromedp.CSS("#login")), chromedp.WaitVisible(chromedp.CSS("dialog input[name=token]")))
+	b.accessible("the login")
+	b.do("give the token", chromedp.SendKeys(chromedp.CSS("dialog input[name=token]"), dashboardToken+"\r"), chromedp.WaitVisible(chromedp.CSS("#logout")))
 	b.open("#/instances/dcs-prod-02", "main button")
-	b.do("pause", clickOn("Pause"),
-		chromedp.WaitVisible(chromedp.CSS("dialog input[name=reason]")), chromedp.SendKeys(chromedp.CSS("dialog input[name=reason]"), "e2e"),
-		chromedp.SendKeys(chromedp.CSS("dialog input[name=by]"), "ann"))
-	b.shoot(looks[0], "pause")
-	b.do("send it", chromedp.Click(chromedp.CSS("dialog button.main")))
-	b.until("it shows as paused", "document.querySelector('main').innerText.includes('paused')")
-	_, stdout, _ := here(b.t, "controls", "list", "-c", f.file, "-o", "json")
-	if !strings.Contains(stdout, `"ann via dashboard"`) {
-		b.t.Errorf("the journal does not name who paused: %s", stdout)
+	b.orders("Pause", "pause", "document.querySelector('main').innerText.includes('paused')")
+	b.orders("Reset the breaker of reclaim-expired", "", "true")
+	b.open("#/controls", "table button")
+	b.shoot(looks[0], "controls-token")
+	b.accessible("controls with the token")
+	b.orders("Resume", "", "!document.querySelector('main').innerText.includes('dcs-prod-01')")
+	b.open("#/incidents", "table td a")
+	b.open("#/report", "main .card button")
+	b.orders("Enable live reclaim-expired", "", "[...document.querySelectorAll('main button')].some(x => x.textContent === 'Disable live reclaim-expired')")
+	_, stdout, _ := here(b.t, "controls", "list", "--since", "1h", "-c", f.file)
+	for _, want := range []string{"paused dcs-prod-02", "resumed dcs-prod-01", "breaker of reclaim-expired on dcs-prod-02 reset, it was open", "live repair by reclaim-expired enabled", "ann via dashboard"} {
+		if !strings.Contains(stdout, want) {
+			b.t.Errorf("the journal does not have %q: %s", want, stdout)
+		}
 	}
 	if !b.holds(fmt.Sprintf("!document.cookie.includes('dcshealer') && !JSON.stringify(localStorage).includes(%q)", dashboardToken)) {
 		b.t.Error("a script can read the session or the token")
 	}
+	b.do("log out", chromedp.Click(chromedp.CSS("#logout")), chromedp.WaitVisible(chromedp.CSS("#login")))
+	b.until("nothing can be changed any more", "![...document.querySelectorAll('main button')].some(x => x.textContent.includes('live'))")
 }
 
-// clickOn presses the button of the view with that text.
-func clickOn(text string) chromedp.Action[chromedp.Void] {
-	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](fmt.Sprintf("[...document.querySelectorAll('main button')].find(x => x.textContent === %q).click() ?? true", text)))
-		return err
-	})
+// orders presses a button of the view, says who and why, and waits for what comes of it.
+func (b *browser) orders(button, name, done string) {
+	b.t.Helper()
+	b.do(button, chromedp.Click(chromedp.Search(fmt.Sprintf("//main//button[text()=%q]", button))), chromedp.WaitVisible(chromedp.CSS("dialog input[name=reason]")), chromedp.SendKeys(chromedp.CSS("dialog input[name=reason]"), "e2e"),
+		chromedp.SetValue(chromedp.CSS("dialog input[name=by]"), "ann"))
+	if name != "" {
+		b.shoot(looks[0], name)
+		b.accessible("the form of " + button)
+	}
+	b.do("send it", chromedp.Click(chromedp.CSS("dialog button.main")))
+	b.until("the form is gone", "document.querySelector('dialog') === null")
+	b.until("what "+button+" does shows", done)
 }

@@ -16,7 +16,7 @@ const on = c => (c.incident ? link(path('incidents', c.incident), c.incident) : 
 
 // standing has a row for each, with a button that lifts it for who may.
 export const standing = (list, again) => table('What stands', ['What', 'Instance', 'On', 'Says', 'By', 'Since', 'Until', 'Why', ...(session.may_change ? ['Change'] : [])],
-  list.map(c => row([c.kind, c.instance, c.action, c.incident].join(), c.kind, scope(c), on(c), badge(c.says, kinds[c.says]), c.by, c.since ? keep(when(c.since)) : '', c.until ? keep(when(c.until)) : 'changed', c.reason,
+  list.map(c => row([c.kind, c.instance, c.action, c.incident].join(), keep(c.kind), keep(scope(c)), keep(on(c)), badge(c.says, kinds[c.says]), c.by, c.since ? keep(when(c.since)) : '', c.until ? keep(when(c.until)) : 'changed', c.reason,
     ...(session.may_change ? [lift(c, again)] : []))), 'Nothing stands: no live setting at runtime, no pause, no taken incident, no open breaker.');
 
 export function controls(_, again) {

@@ -14,7 +14,7 @@ const share = (part, whole) => (part === null || !whole ? null : part / whole);
 const level = x => (x >= .95 ? 'critical' : x >= .8 ? 'warning' : '');
 
 function nodeLine(n) {
-  const m = share(n.latest.memory_counted_bytes, n.latest.memory_max_bytes), percent = Math.round(m * 100) + ' %';
+  const m = share(n.latest.memory_counted_bytes, n.latest.memory_max_bytes), percent = m > 0 && m < .01 ? 'under 1 %' : Math.round(m * 100) + ' %';
   const wrong = n.reach === 'up' && n.role !== n.actual_role;
   return h('li', { data: { key: n.node } }, n.reach === 'up' ? badge('up', 'good') : badge(n.reach, 'critical'), link(path('nodes', n.instance, n.node), n.node),
     h('span', { class: 'soft small' }, n.actual_role || n.role), wrong && badge('should be ' + n.role, 'critical'), n.link_up === false && badge('link down', 'critical'),

@@ -19,27 +19,25 @@ function settle(n) {
   return n;
 }
 
-// patch gives an element other children.
+// patch gives an element other children. What has no key is kept where the next of its kind is wanted.
 export function patch(el, next) {
+  const wants = [...next.childNodes], wanted = new Map(wants.filter(key).map(n => [key(n), n]));
+  const stays = n => { const w = wanted.get(key(n)); return w && (w.own ? w.own === n : alike(n, w)); };
+  for (const n of [...el.childNodes]) if (key(n) && !stays(n)) n.remove();
   const keyed = new Map([...el.childNodes].filter(key).map(n => [key(n), n]));
   let at = el.firstChild;
-  for (const want of [...next.childNodes]) {
-    const have = key(want) ? keyed.get(key(want)) : at;
-    if (want.own ? have !== want.own : !have || !alike(have, want)) {
-      el.insertBefore(settle(want), at);
-      continue;
-    }
+  const drop = () => { const gone = at; at = at.nextSibling; gone.remove(); };
+  wants.forEach((want, i) => {
+    while (at && !key(at) && !alike(at, want) && !wants.slice(i + 1).some(w => alike(at, w))) drop();
+    const have = key(want) ? keyed.get(key(want)) : at && alike(at, want) ? at : null;
+    if (!have) return el.insertBefore(settle(want), at);
     if (have === at) at = at.nextSibling;
     else move(el, have, at);
-    if (want.own) continue;
+    if (want.own) return;
     if (have.nodeType === Node.ELEMENT_NODE) become(have, want);
     else if (have.nodeValue !== want.nodeValue) have.nodeValue = want.nodeValue;
-  }
-  while (at) {
-    const gone = at;
-    at = at.nextSibling;
-    gone.remove();
-  }
+  });
+  while (at) drop();
 }
 
 // move keeps the focus where the browser can.
