@@ -29,11 +29,11 @@ type browser struct {
 	ctx  context.Context
 	base string // of the page
 
-	mu       sync.Mutex // guards what follows
-	errors   []string   // of the console, the page and its policy
-	outside  []string   // requests to anybody else
-	requests int
-	cut      int // connections that Chromium ended by itself
+	mu      sync.Mutex // guards what follows
+	errors  []string   // of the console, the page and its policy
+	outside []string   // requests to anybody else
+	asked   []string   // every request
+	cut     int        // connections that Chromium ended by itself
 
 	held chan fetch.RequestID // requests that wait for an answer of the test
 }
@@ -87,8 +87,9 @@ func (b *browser) hear(event any) {
 	case *fetch.EventRequestPaused:
 		b.held <- e.RequestID
 	case *network.EventRequestWillBeSent:
-		b.requests++
-		if url := e.Request.URL; !strings.HasPrefix(url, b.base+"/") && !strings.HasPrefix(url, "data:") && url != "about:blank" {
+		url := e.Request.URL
+		b.asked = append(b.asked, url)
+		if !strings.HasPrefix(url, b.base+"/") && !strings.HasPrefix(url, "data:") && url != "about:blank" {
 			b.outside = append(b.outside, url)
 		}
 	}
@@ -125,6 +126,25 @@ func (b *browser) open(view, selector string) {
 			return
 		}
 	}
+}
+
+// follow goes to a view as a link does, without loading the page anew.
+func (b *browser) follow(view, selector string) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf("window.followed = location.hash === %[1]q, addEventListener('hashchange', () => { followed = true; }, {once: true}), location.hash = %[1]q, true", view))
+	b.until(view+" is drawn", fmt.Sprintf("followed && document.querySelector('main [aria-busy]') === null && document.querySelector(%q)?.checkVisibility()", selector))
+}
+
+// requests counts those that begin so.
+func (b *browser) requests(url string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range b.asked {
+		if strings.HasPrefix(a, b.base+url) {
+			n++
+		}
+	}
+	return n
 }
 
 const networkChanged = "ERR_NETWORK_CHANGED"
@@ -230,7 +250,7 @@ func (b *browser) innocent() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.requests == 0 {
+	if len(b.asked) == 0 {
 		b.t.Error("no request was seen: nothing was watched")
 	}
 	if len(b.outside) > 0 {

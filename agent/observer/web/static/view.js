@@ -3,10 +3,12 @@
 import { fill, h, when } from './dom.js';
 import { own } from './patch.js';
 
+const pace = 400; // not more often than that, however much happens
+
 // run draws a view into body; denied is called when its reader has to log in first.
 export function run(view, body, denied) {
   const trouble = h('div');
-  let over = false, loading = null, wanted = false, frame = 0, drawn = null, waiting = [];
+  let began = 0, over = false, loading = null, wanted = false, frame = 0, drawn = null, waiting = [];
 
   function draw() {
     cancelAnimationFrame(frame);
@@ -26,6 +28,9 @@ export function run(view, body, denied) {
     return loading ??= (async () => {
       try {
         while (wanted && !over) {
+          const early = began + pace - Date.now();
+          if (early > 0) await new Promise(done => setTimeout(done, early));
+          began = Date.now();
           wanted = false;
           await view.load();
           drawn = new Date();
