@@ -65,6 +65,7 @@ func TestTheAPIIsTheCommandLine(t *testing.T) {
 		"/actions/" + record.ID[:20]:                {"actions", "show", record.ID},
 		"/live":                                     {"live", "list"},
 		"/controls":                                 {"controls", "list"},
+		"/controls?since=1h":                        {"controls", "list", "--since", "1h"},
 		"/status":                                   {"status"},
 	} {
 		until(t, path+" is what dcshealer "+strings.Join(args, " ")+" prints", func() bool {

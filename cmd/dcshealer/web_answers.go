@@ -176,11 +176,17 @@ func answerReport(ctx context.Context, j *journal.Journal, cfg policies.Config, 
 	return reportOf(ctx, j, cfg, name, from, now)
 }
 
-func answerControls(ctx context.Context, j *journal.Journal, cfg policies.Config, _ web.Request) (any, error) {
-	if j == nil {
-		return []controlRow{}, nil
+func answerControls(ctx context.Context, j *journal.Journal, cfg policies.Config, r web.Request) (any, error) {
+	from, err := sinceOf(r.Query, "", time.Now())
+	switch {
+	case err != nil:
+		return nil, err
+	case j == nil:
+		return []any{}, nil
+	case from.IsZero():
+		return controlRows(ctx, j, cfg, time.Now())
 	}
-	return controlRows(ctx, j, cfg, time.Now())
+	return changeRows(ctx, j, from)
 }
 
 func unknownInstance(cfg policies.Config, name string) error {

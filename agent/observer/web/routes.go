@@ -37,7 +37,7 @@ var api = []route{
 	{method: "GET", path: "/alarms", operation: "alarms", need: reader, params: []string{"severity", "instance", "metric", "text", "since", "until", "limit"}},
 	{method: "GET", path: "/trend", operation: "trend", need: reader, params: []string{"by", "bucket", "since"}},
 	{method: "GET", path: "/report", operation: "report", need: reader, params: []string{"instance", "since"}},
-	{method: "GET", path: "/controls", operation: "controls", need: reader},
+	{method: "GET", path: "/controls", operation: "controls", need: reader, params: []string{"since"}},
 	{method: "GET", path: "/live", operation: "liveList", need: reader},
 	{method: "GET", path: "/nodes", operation: "nodes", need: reader, params: []string{"instance", "node"}},
 	{method: "GET", path: "/events", operation: "events", need: reader},

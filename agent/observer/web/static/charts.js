@@ -1,4 +1,5 @@
-// Charts by uPlot: lines over time, and stacked bars. Each has what it shows as text beside it, and where the pointer is, the values there.
+// Charts by uPlot: lines over time, and stacked bars. Each has what it shows as text beside it, or the values where the pointer is
+// or the arrow keys have led.
 import { bytes, h } from './dom.js';
 import { colour, pattern, swatch } from './patterns.js';
 
@@ -24,10 +25,18 @@ const height = 190;
 // chart is a figure; show gives it lines {label, colour, values, dash, pattern}, a text, the top of
 // its scale and the margin that bars need at its sides. It follows the width of its place, and end takes it down.
 function chart(title, format, paths) {
-  const place = h('div', { role: 'img' }), words = h('span'), legend = h('ul', { class: 'legend' });
+  const place = h('div', { role: 'img', tabindex: 0, onkeydown: step, onfocus: () => words.setAttribute('aria-live', 'polite'), onblur: () => words.removeAttribute('aria-live') }), words = h('span'), legend = h('ul', { class: 'legend' });
   const el = h('figure', {}, h('figcaption', {}, h('b', {}, title), words), place, legend);
   let plot = null, labels = '', shown = null;
 
+  // step moves what is read of the chart by the arrow keys.
+  function step(e) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[e.key], last = shown.at.length - 1;
+    if (!by) return;
+    e.preventDefault();
+    const i = Math.max(0, Math.min(last, (plot.cursor.idx ?? last + 1) + by));
+    plot.setCursor({ left: plot.valToPos(shown.at[i], 'x'), top: 0 });
+  }
   // said is the values where the pointer is, or else the summary.
   function said(i) {
     if (i === null || i === undefined) return shown.summary;
@@ -52,7 +61,7 @@ function chart(title, format, paths) {
       if (plot && names === labels) plot.setData([shown.at, ...shown.lines.map(l => l.values)]);
       else make();
       labels = names;
-      place.setAttribute('aria-label', title + ': ' + shown.summary);
+      place.setAttribute('aria-label', title + ': ' + shown.summary + '. The arrow keys read its values.');
       words.textContent = said(plot.cursor.idx);
       legend.replaceChildren(...[...shown.lines].reverse().map(l => h('li', {}, swatch(l), l.label)));
     },

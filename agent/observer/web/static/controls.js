@@ -19,16 +19,20 @@ export const standing = (list, again) => table('What stands', ['What', 'Instance
   list.map(c => row([c.kind, c.instance, c.action, c.incident].join(), keep(c.kind), keep(scope(c)), keep(on(c)), badge(c.says, kinds[c.says]), c.by, c.since ? keep(when(c.since)) : '', c.until ? keep(when(c.until)) : 'changed', c.reason,
     ...(session.may_change ? [lift(c, again)] : []))), 'Nothing stands: no live setting at runtime, no pause, no taken incident, no open breaker.');
 
+// changes are what persons did, newest first.
+const changes = list => table('The last 30 days, newest first', ['When', 'What'],
+  [...list].reverse().map(c => row(String(c.seq), keep(when(c.at)), c.text)), 'Nobody has changed anything in 30 days.');
+
 export function controls(_, again) {
-  let list;
+  let list, done;
   return {
     every: 10000,
     async load() {
-      list = await get('/controls');
+      [list, done] = await Promise.all([get('/controls'), get('/controls', { since: '30d' })]);
     },
     draw: () => [h('div', { class: 'row spread' }, h('h1', {}, 'Controls'), h('span', { class: 'row' }, button('Pause everything', () => pause(), again))),
       h('p', { class: 'soft' }, session.may_change ? 'What you change goes into the journal, with your name and reason.' : session.has_token ? 'Log in to change what stands.' : 'This dashboard only shows. The command line changes: dcshealer pause, resume, live, breaker.'),
-      standing(list, again)],
+      standing(list, again), h('h2', {}, 'Changes'), changes(done)],
     event: kind => (kind === 'state' || kind === 'fleet' ? 'load' : null),
   };
 }

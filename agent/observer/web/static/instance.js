@@ -39,7 +39,7 @@ export function instance({ args: [name] }, again) {
       [nodes, list, stands] = [all, actions, controls.filter(c => c.instance === name || c.instance === '')];
     },
     draw: () => [h('h1', {}, name), buttons(i, again), h('div', { class: 'grid wide' }, card(i, nodes, h('h2', {}, 'State'))),
-      stands.length > 0 && [h('h2', {}, 'What stands by a person’s word'), standing(stands, again)],
+      stands.length > 0 && [h('h2', {}, 'Controls'), standing(stands, again)],
       h('h2', {}, 'Why does it act, or not?'), h('p', {}, h('button', { type: 'button', class: 'main', onclick: ask }, 'Probe now and ask every guard')), h('div', { 'aria-live': 'polite', class: 'stack' }, said()),
       h('h2', {}, 'Decisions and actions'), actionTable(list)],
     event(kind, data) {
