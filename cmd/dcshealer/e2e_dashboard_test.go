@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -92,6 +93,7 @@ func TestDashboardInABrowser(t *testing.T) {
 	b.patches()
 	b.keepsItsPlace(f)
 	b.pages(f)
+	b.showsMany(f)
 	b.asksWhy()
 	b.changes(f, planned.Incident)
 	b.innocent()
@@ -210,43 +212,74 @@ func (b *browser) isLive(f *fleet) {
 	}
 }
 
-// missesNothing has an alarm come between the question of the feed and the answer, which holds none.
-func (b *browser) missesNothing(f *fleet) {
+// answers has a request of the page wait for do, and answered by what that gives, as are those like it until shown holds.
+func (b *browser) answers(url string, do func() string, shown string) {
 	b.t.Helper()
-	pattern := fetch.RequestPattern{URLPattern: b.base + "/api/v1/alarms*"}
+	pattern := fetch.RequestPattern{URLPattern: b.base + url + "*"}
 	if _, err := chromedp.Call(b.ctx, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{&pattern}}); err != nil {
 		b.t.Fatal(err)
 	}
-	b.do("open the feed", chromedp.Navigate("about:blank"), chromedp.Navigate(b.base+"/#/feed"))
-	held := []fetch.RequestID{<-b.held, <-b.held}
-	b.until("the events come", "document.querySelector('#connection[data-state=live]')")
-	f.warns("gap", "it came meanwhile")
-	ended, answered := make(chan bool), make(chan error, 1)
+	b.do("load the page", chromedp.Reload())
+	id := <-b.held
+	body := []byte(do())
+	ended, failed := make(chan bool), make(chan error, 1)
 	go func() {
 		for {
-			for _, id := range held {
-				if _, err := chromedp.Call(b.ctx, fetch.FulfillRequest, fetch.FulfillRequestParams{RequestID: id, ResponseCode: 200, Body: []byte("[]")}); err != nil {
-					answered <- err
-					return
-				}
+			if _, err := chromedp.Call(b.ctx, fetch.FulfillRequest, fetch.FulfillRequestParams{RequestID: id, ResponseCode: 200, Body: body}); err != nil {
+				failed <- err
+				return
 			}
 			select {
-			case id := <-b.held:
-				held = []fetch.RequestID{id}
+			case id = <-b.held:
 			case <-ended:
-				answered <- nil
+				failed <- nil
 				return
 			}
 		}
 	}()
-	b.until("what came meanwhile is shown", "document.querySelector('.feed')?.textContent.includes('it came meanwhile')")
+	b.until(shown, shown)
 	close(ended)
-	if err := <-answered; err != nil {
-		b.t.Fatalf("answer for the server: %v", err)
+	if err := <-failed; err != nil {
+		b.t.Fatalf("answer %s: %v", url, err)
 	}
 	if _, err := chromedp.Call(b.ctx, fetch.Disable, cdp.Empty{}); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// missesNothing has an alarm come between the question of the feed and the answer, which holds none.
+func (b *browser) missesNothing(f *fleet) {
+	b.t.Helper()
+	b.answers("/api/v1/alarms", func() string {
+		b.until("the events come", "document.querySelector('#connection[data-state=live]')")
+		f.warns("gap", "it came meanwhile")
+		return "[]"
+	}, "document.querySelector('.feed')?.textContent.includes('it came meanwhile')")
+}
+
+// showsMany looks at a fleet of 500 instances and through it.
+func (b *browser) showsMany(f *fleet) {
+	b.t.Helper()
+	b.open("#/", "section[data-instance='dcs-prod-02']")
+	s := f.status()
+	one := s.Instances[1] // in trouble
+	s.Instances = nil
+	for n := range 500 {
+		one.Instance = fmt.Sprintf("dcs-prod-%03d", n)
+		if n > 0 {
+			one.Open = []policies.Incident{}
+		}
+		s.Instances = append(s.Instances, one)
+	}
+	all, err := json.Marshal(s)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.answers("/api/v1/status", func() string { return string(all) }, "document.querySelectorAll('section.card').length === 500")
+	b.shoot(looks[0], "many")
+	b.accessible("a large fleet")
+	eval[bool](b, "history.replaceState(null, '', '#/?which=trouble'), true")
+	b.answers("/api/v1/status", func() string { return string(all) }, "document.querySelectorAll('section.card').length === 1 && document.querySelector('section.card').dataset.instance === 'dcs-prod-000'")
 }
 
 // tellsWithoutColours checks that each part of a stacked bar has a pattern of its own.

@@ -2,6 +2,7 @@
 import { badge, bytes, count, h, link, path, when } from './dom.js';
 import { get } from './api.js';
 import { button, pause, resume } from './dialog.js';
+import { filters } from './filters.js';
 
 const kinds = { idle: 'good', cooldown: 'good', confirming: 'warning', planning: 'warning', held: 'warning', verifying: 'notice', acting: 'notice', escalated: 'critical' };
 const meanings = {
@@ -32,7 +33,7 @@ const breakers = i => Object.entries(i.breakers).filter(([, s]) => s !== 'closed
 const openIncidents = i => i.open_incidents.map(o => h('p', { class: 'note critical', data: { key: o.id } }, link(path('incidents', o.id), o.metric + ' on ' + o.node), ': ', o.msg, o.ack ? ' (taken by ' + o.ack.by + ')' : ''));
 
 export function card(i, nodes, title) {
-  const bad = i.open_incidents.length || i.state === 'escalated' || nodes.some(n => n.reach !== 'up');
+  const bad = which.trouble(i, nodes);
   return h('section', { class: 'card' + (bad ? ' bad' : i.paused ? ' warn' : ''), 'aria-label': i.instance, data: { key: i.instance, instance: i.instance } },
     h('div', { class: 'row spread' }, title, h('span', { class: 'row' }, i.paused && badge('paused', 'warning'), stateBadge(i.state))),
     h('p', { class: 'soft small' }, meanings[i.state], i.since ? [', since ', when(i.since)] : ''), openIncidents(i),
@@ -51,7 +52,30 @@ function summary(s) {
     s.journal && h('p', { class: 'note critical', role: 'alert' }, 'The journal is ' + s.journal), s.bus_note && h('p', { class: 'note warning' }, 'The bus: ' + s.bus_note)];
 }
 
-export function fleet(_, again) {
+const many = 8; // so many instances are looked through by filters
+
+const which = {
+  trouble: (i, nodes) => i.open_incidents.length || i.state === 'escalated' || nodes.some(n => n.reach !== 'up'),
+  paused: i => i.paused,
+  live: i => Object.values(i.modes).includes('live'),
+};
+
+// chosen are the instances that the filters let through, each with its nodes.
+function chosen(s, nodes, params) {
+  const text = (params.get('text') ?? '').toLowerCase(), passes = which[params.get('which')];
+  const of = Map.groupBy(nodes, n => n.instance);
+  return s.instances.map(i => [i, of.get(i.instance) ?? []])
+    .filter(([i, its]) => (!passes || passes(i, its)) && [i.instance, ...its.map(n => n.node)].some(name => name.toLowerCase().includes(text)));
+}
+
+function cards(s, nodes, params) {
+  const list = chosen(s, nodes, params);
+  return [s.instances.length >= many && filters('#/', params, [['text', 'Instance or node', null], ['which', 'Which', [['', 'all'], ['trouble', 'in trouble'], ['paused', 'paused'], ['live', 'with live repair']]]]),
+    list.length ? h('div', { class: 'grid' }, list.map(([i, its]) => card(i, its, h('h2', {}, link(path('instances', i.instance), i.instance)))))
+      : h('p', { class: 'note' }, s.instances.length ? 'No such instance.' : 'The config has no instance.')];
+}
+
+export function fleet({ params }, again) {
   let s, nodes;
   return {
     every: 5000,
@@ -60,9 +84,7 @@ export function fleet(_, again) {
     },
     draw: () => [h('div', { class: 'row spread' }, h('h1', {}, 'Fleet'),
       h('span', { class: 'row' }, button('Pause everything', () => pause(), again), button('Resume everything', () => resume(), again))), summary(s),
-    s.instances.length ? h('div', { class: 'grid' }, s.instances.map(i => card(i, nodes.filter(n => n.instance === i.instance), h('h2', {}, link(path('instances', i.instance), i.instance)))))
-      : h('p', { class: 'note' }, 'The config has no instance.'),
-    !nodes.length && h('p', { class: 'note' }, 'No probes are at hand: this process does not have the role agent, or has just started.')],
+    cards(s, nodes, params), !nodes.length && h('p', { class: 'note' }, 'No probes are at hand: this process does not have the role agent, or has just started.')],
     event(kind, data) {
       if (kind === 'state') s.instances = s.instances.map(i => (i.instance === data.instance ? data : i));
       else if (kind === 'fleet') Object.assign(s, data);

@@ -8,14 +8,19 @@ const pace = 400; // not more often than that, however much happens
 // run draws a view into body; denied is called when its reader has to log in first.
 export function run(view, body, denied) {
   const trouble = h('div');
-  let began = 0, over = false, loading = null, wanted = false, frame = 0, drawn = null, waiting = [];
+  let began = 0, over = false, loading = null, wanted = false, timer = 0, cost = 0, drawn = null, waiting = [];
 
+  // draw leaves most of the time to the reader, however large the view is and however much happens.
   function draw() {
-    cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(now);
+    timer ||= setTimeout(() => requestAnimationFrame(now), Math.min(500, 4 * cost));
   }
   function now() {
-    if (!over) fill(body, own('trouble', trouble), view.draw());
+    clearTimeout(timer);
+    timer = 0;
+    if (over) return;
+    const start = performance.now();
+    fill(body, own('trouble', trouble), view.draw());
+    cost = performance.now() - start;
   }
   function take(kind, data) {
     const what = view.event?.(kind, data);
@@ -48,7 +53,7 @@ export function run(view, body, denied) {
       for (const [kind, data] of waiting.splice(0)) take(kind, data);
     })();
   }
-  const timer = view.every && setInterval(() => drawn && !loading && !document.hidden && load(), view.every);
+  const again = view.every && setInterval(() => drawn && !loading && !document.hidden && load(), view.every);
   return {
     load,
     event(kind, data) {
@@ -57,7 +62,7 @@ export function run(view, body, denied) {
     },
     end() {
       over = true;
-      clearInterval(timer);
+      clearInterval(again);
       view.end?.();
     },
   };
