@@ -267,7 +267,7 @@ func (b *browser) showsMany(f *fleet) {
 	for n := range 500 {
 		one.Instance = fmt.Sprintf("dcs-prod-%03d", n)
 		if n > 0 {
-			one.Open = []policies.Incident{}
+			one.Open, one.Breakers = []policies.Incident{}, map[policies.Action]string{}
 		}
 		s.Instances = append(s.Instances, one)
 	}
@@ -402,6 +402,9 @@ func (b *browser) changes(f *fleet, incident string) {
 	b.shoot(looks[0], "controls-token")
 	b.accessible("controls with the token")
 	b.orders("Resume", "", "!document.querySelector('main table').innerText.includes('dcs-prod-01') && document.querySelector('main').innerText.includes('resumed dcs-prod-01 (by ann via dashboard: e2e)')")
+	if !b.holds("[...document.querySelectorAll('td')].some(td => /paused dcs-prod-01 until \\d+:\\d\\d/.test(td.textContent) && td.querySelector('time')) && !document.querySelector('main').innerText.includes('UTC')") {
+		b.t.Errorf("times are not in the reader's zone:\n%s", b.text())
+	}
 	b.follow("#/incidents/"+incident, ".story")
 	b.orders("Take it", "", "document.querySelector('main').innerText.includes('Taken by ann via dashboard')")
 	b.follow("#/report", "main .card button")

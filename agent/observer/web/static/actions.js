@@ -1,5 +1,5 @@
 // The log of decisions and actions, and one of them whole.
-import { badge, h, keep, link, path, row, table, upper, when } from './dom.js';
+import { badge, h, keep, link, path, row, said, table, upper, when } from './dom.js';
 import { get } from './api.js';
 import { filters } from './filters.js';
 import { guardTable } from './guards.js';
@@ -36,8 +36,8 @@ function commands(r) {
 
 // recordDetails is a record's plan, commands, effect and guards.
 export const recordDetails = r => h('div', { class: 'stack' }, r.error && h('p', { class: 'note warning' }, r.error), commands(r),
-  r.effect_text.length > 0 && h('div', {}, h('p', { class: 'soft small' }, 'What it brought'), h('ul', { class: 'plain' }, r.effect_text.map(t => h('li', {}, t)))),
-  r.notes?.map(n => h('p', { class: 'note' }, when(n.at), ': ' + n.text)), guardTable(r.guards));
+  r.effect_text.length > 0 && h('div', {}, h('p', { class: 'soft small' }, 'What it brought'), h('ul', { class: 'plain' }, r.effect_text.map(t => h('li', {}, said(t))))),
+  r.notes?.map(n => h('p', { class: 'note' }, when(n.at), ': ', said(n.text))), guardTable(r.guards));
 
 const raw = (title, v) => v && h('details', {}, h('summary', {}, title), h('pre', { tabindex: 0 }, JSON.stringify(v, null, 2)));
 
@@ -50,7 +50,7 @@ export function action({ args: [id] }) {
     draw: () => [h('div', { class: 'row spread' }, h('h1', {}, r.action ? r.action + ' on ' + r.node : 'No action for ' + r.node), outcomeBadge(r.outcome)),
       h('p', {}, link(path('instances', r.instance), r.instance), ', cause ', h('b', {}, r.cause || 'unknown'), ', mode ' + r.mode + ', ' + (r.trigger === 'manual' ? 'by hand' : 'by alarm') + ', decided ', when(r.at),
         r.finished ? [', finished ', when(r.finished)] : ''),
-      h('p', { class: 'note' }, upper(r.conclusion) + '.'), r.incident && h('p', {}, 'Part of ', link(path('incidents', r.incident), 'incident ' + r.incident)), recordDetails(r),
+      h('p', { class: 'note' }, said(upper(r.conclusion) + '.')), r.incident && h('p', {}, 'Part of ', link(path('incidents', r.incident), 'incident ' + r.incident)), recordDetails(r),
       h('h2', {}, 'As the journal has it'), raw('Expected', r.expect), raw('Before', r.before), raw('After', r.after), raw('Effect', r.effect),
       h('p', { class: 'soft small mono' }, 'record ' + r.id + ', by ' + (r.operator.by ?? 'the healer') + ' on ' + r.operator.host + ', hash ' + r.hash)],
     event: (kind, data) => (kind === 'action' && data.id === r.id ? 'load' : null),

@@ -1,5 +1,5 @@
 // What persons have changed that stands now: pauses, live settings, taken incidents; and the breakers that are open.
-import { badge, h, keep, link, path, row, table, when } from './dom.js';
+import { badge, h, keep, link, path, row, said, table, when } from './dom.js';
 import { get, session } from './api.js';
 import { button, pause, resetBreaker, resume, setLive } from './dialog.js';
 
@@ -21,7 +21,7 @@ export const standing = (list, again) => table('What stands', ['What', 'Instance
 
 // changes are what persons did, newest first.
 const changes = list => table('The last 30 days, newest first', ['When', 'What'],
-  [...list].reverse().map(c => row(String(c.seq), keep(when(c.at)), c.text)), 'Nobody has changed anything in 30 days.');
+  [...list].reverse().map(c => row(String(c.seq), keep(when(c.at)), said(c.text))), 'Nobody has changed anything in 30 days.');
 
 export function controls(_, again) {
   let list, done;

@@ -51,6 +51,9 @@ export function when(text) {
   return h('time', { datetime: t.toISOString(), title: t.toISOString() }, (today ? clock : full).format(t));
 }
 
+// said is a text of dcshealer's own, whose times in UTC become the reader's.
+export const said = text => String(text ?? '').split(/(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: UTC|Z))/).map((part, i) => (i % 2 ? when(part.replace(' UTC', 'Z').replace(' ', 'T')) : part));
+
 // span is a length of time in words.
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));

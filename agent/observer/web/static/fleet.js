@@ -55,7 +55,7 @@ function summary(s) {
 const many = 8; // so many instances are looked through by filters
 
 const which = {
-  trouble: (i, nodes) => i.open_incidents.length || i.state === 'escalated' || nodes.some(n => n.reach !== 'up'),
+  trouble: (i, nodes) => i.open_incidents.length > 0 || i.state === 'escalated' || Object.values(i.breakers).some(b => b !== 'closed') || nodes.some(n => n.reach !== 'up'),
   paused: i => i.paused,
   live: i => Object.values(i.modes).includes('live'),
 };

@@ -1,5 +1,5 @@
 // Incidents, and one of them as a story with the plans and what the guards said.
-import { badge, h, keep, link, path, row, span, table, upper, when } from './dom.js';
+import { badge, h, keep, link, path, row, said, span, table, upper, when } from './dom.js';
 import { get } from './api.js';
 import { button, take } from './dialog.js';
 import { recordDetails } from './actions.js';
@@ -30,7 +30,7 @@ export function incidents({ params }) {
 }
 
 const story = events => h('ol', { class: 'story' }, events.map(e => h('li', { class: e.kind }, h('div', { class: 'row small soft' }, when(e.at), badge(e.kind), e.record && link(path('actions', e.record), 'record')),
-  h('div', {}, e.text), e.details && h('ul', { class: 'small' }, e.details.map(d => h('li', {}, d))))));
+  h('div', {}, said(e.text)), e.details && h('ul', { class: 'small' }, e.details.map(d => h('li', {}, said(d)))))));
 
 export function incident({ args: [id] }, again) {
   let r, i, mine;
@@ -42,8 +42,8 @@ export function incident({ args: [id] }, again) {
     },
     draw: () => [h('div', { class: 'row spread' }, h('h1', {}, i.metric + ' on ' + i.node), h('span', { class: 'row' }, stateOf(i), !i.closed && button('Take it', () => take(i.id), again))),
       h('p', {}, link(path('instances', i.instance), i.instance), ', cause ', h('b', {}, i.cause || 'unknown'), ', began ', when(began(i)), ', lasted ' + lasted(i)), h('p', { class: 'note' }, i.msg),
-      i.ack && h('p', { class: 'note' }, 'Taken by ' + i.ack.by + ', ', when(i.ack.at), i.ack.note ? ': ' + i.ack.note : ''), i.closed && h('p', {}, 'Ended ', when(i.closed), ': ' + (i.text ?? '')),
-      h('p', { class: 'soft small mono' }, i.id), h('h2', {}, 'Did it act, and why?'), h('p', { class: 'note' }, upper(r.conclusion) + '.'),
+      i.ack && h('p', { class: 'note' }, 'Taken by ' + i.ack.by + ', ', when(i.ack.at), i.ack.note ? ': ' + i.ack.note : ''), i.closed && h('p', {}, 'Ended ', when(i.closed), ': ', said(i.text)),
+      h('p', { class: 'soft small mono' }, i.id), h('h2', {}, 'Did it act, and why?'), h('p', { class: 'note' }, said(upper(r.conclusion) + '.')),
       [...r.records].reverse().map((rec, n) => h('details', { open: n === 0, data: { key: rec.id } }, h('summary', {}, (rec.action || 'no action') + ': ' + rec.outcome + ', ', when(rec.at)), recordDetails(rec))),
       h('h2', {}, 'Story'), story(r.story)],
     event(kind, data) {

@@ -23,11 +23,11 @@ const answer = w => [w.errors.map(e => h('p', { class: 'note critical' }, e)),
   w.now.length > 0 && [h('h3', {}, 'What it would do now'), w.now.map(plan(false))], w.last.length > 0 && [h('h3', {}, 'At the last decision'), w.last.map(plan(true))]];
 
 export function instance({ args: [name] }, again) {
-  let i, nodes, list, stands, said = () => null;
+  let i, nodes, list, stands, reply = () => null;
   const ask = async () => {
-    said = () => h('p', { class: 'soft' }, 'Probing …');
+    reply = () => h('p', { class: 'soft' }, 'Probing …');
     again();
-    said = await get('/why/' + encodeURIComponent(name)).then(w => () => answer(w), err => () => h('p', { class: 'note warning' }, err.message));
+    reply = await get('/why/' + encodeURIComponent(name)).then(w => () => answer(w), err => () => h('p', { class: 'note warning' }, err.message));
     again();
   };
   return {
@@ -40,7 +40,7 @@ export function instance({ args: [name] }, again) {
     },
     draw: () => [h('h1', {}, name), buttons(i, again), h('div', { class: 'grid wide' }, card(i, nodes, h('h2', {}, 'State'))),
       stands.length > 0 && [h('h2', {}, 'Controls'), standing(stands, again)],
-      h('h2', {}, 'Why does it act, or not?'), h('p', {}, h('button', { type: 'button', class: 'main', onclick: ask }, 'Probe now and ask every guard')), h('div', { 'aria-live': 'polite', class: 'stack' }, said()),
+      h('h2', {}, 'Why does it act, or not?'), h('p', {}, h('button', { type: 'button', class: 'main', onclick: ask }, 'Probe now and ask every guard')), h('div', { 'aria-live': 'polite', class: 'stack' }, reply()),
       h('h2', {}, 'Decisions and actions'), actionTable(list)],
     event(kind, data) {
       if (kind === 'state' && data.instance === name) i = data;

@@ -1,5 +1,5 @@
 // The evidence for enabling live repair: what dry run would have done, what live repair did, and what the guards refused.
-import { badge, h, link, path, upper, when } from './dom.js';
+import { badge, h, link, path, said, upper, when } from './dom.js';
 import { get } from './api.js';
 import { button, setLive } from './dialog.js';
 import { filters } from './filters.js';
@@ -18,7 +18,7 @@ export function report({ params }, again) {
     },
     draw: () => [h('h1', {}, 'Evidence for live repair'), filters('#/report', params, [
       ['instance', 'Instance', ['', ...s.instances.map(i => i.instance)]], ['since', 'Since', [['24h', '24 hours'], ['7d', '7 days'], ['', '30 days'], ['365d', 'a year']]]]),
-    h('p', { class: 'soft' }, 'From ', when(r.since), ' to ', when(r.until), '. What each action would have done in dry run, and did live.'), r.notes.map(n => h('p', { class: 'note' }, upper(n) + '.')),
+    h('p', { class: 'soft' }, 'From ', when(r.since), ' to ', when(r.until), '. What each action would have done in dry run, and did live.'), r.notes.map(n => h('p', { class: 'note' }, said(upper(n) + '.'))),
     r.instances.map(e => [h('h2', {}, link(path('instances', e.instance), e.instance)), h('p', {}, upper(e.text) + '.'), h('div', { class: 'grid' }, e.actions.map(a => actionCard(e.instance, a, again)))])],
     event: kind => (kind === 'action' ? 'load' : null),
   };
