@@ -303,8 +303,22 @@ func (b *browser) keepsItsPlace(f *fleet) {
 	b.as(look{"low", 360, 300, "light"})
 	b.follow("#/", "section[data-instance='dcs-prod-02'] a")
 	b.until("a link far down has the focus", `window.mine = document.querySelector('a[href="#/instances/dcs-prod-02"]'), mine.focus(), scrollY > 50`)
-	succeeds(b.t, "pause", "dcs-prod-01", "--for", "1h", "--reason", "e2e", "-c", f.file)
-	b.until("it shows as paused", "document.querySelector('section[data-instance=dcs-prod-01]').innerText.includes('paused')")
+	eval[bool](b, `window.flips = [], window.paused = false, new MutationObserver(() => {
+		const now = document.querySelector('section[data-instance=dcs-prod-01]')?.textContent.includes('paused');
+		if (now !== paused) flips.push(Date.now());
+		paused = now;
+	}).observe(document.querySelector('main'), {childList: true, subtree: true, characterData: true}), true`)
+	var took []time.Duration
+	for i, order := range []string{"pause", "resume", "pause"} {
+		succeeds(b.t, order, "dcs-prod-01", "--reason", "e2e", "-c", f.file)
+		_, stdout, _ := here(b.t, "controls", "list", "--since", "1h", "-c", f.file, "-o", "json")
+		rows := parse[[]changeRow](b.t, stdout)
+		b.until(order+" shows", fmt.Sprintf("flips[%d]", i))
+		took = append(took, time.UnixMilli(int64(eval[float64](b, fmt.Sprintf("flips[%d]", i)))).Sub(rows[len(rows)-1].At))
+	}
+	if b.t.Logf("from a person's word to the page: %v", took); slices.Min(took) >= time.Second {
+		b.t.Errorf("what a person orders takes %v to the page, want less than 1 s", took)
+	}
 	if !b.holds("document.activeElement === mine && scrollY > 50") {
 		b.t.Errorf("the focus is on %s, scrolled to %v", eval[string](b, "document.activeElement.outerHTML"), eval[float64](b, "scrollY"))
 	}
@@ -396,19 +410,19 @@ func (b *browser) changes(f *fleet, incident string) {
 	b.accessible("the login")
 	b.do("give the token", chromedp.SendKeys(chromedp.CSS("dialog input[name=token]"), dashboardToken+"\r"), chromedp.WaitVisible(chromedp.CSS("#logout")))
 	b.follow("#/instances/dcs-prod-02", "main button")
-	b.orders("Pause", "pause", "document.querySelector('main').innerText.includes('paused')")
-	b.orders("Reset the breaker of reclaim-expired", "", "true")
+	b.orders("Pause", "pause", "1h", "document.querySelector('main').innerText.includes('paused')")
+	b.orders("Reset the breaker of reclaim-expired", "", "", "true")
 	b.follow("#/controls", "table button")
 	b.shoot(looks[0], "controls-token")
 	b.accessible("controls with the token")
-	b.orders("Resume", "", "!document.querySelector('main table').innerText.includes('dcs-prod-01') && document.querySelector('main').innerText.includes('resumed dcs-prod-01 (by ann via dashboard: e2e)')")
-	if !b.holds("[...document.querySelectorAll('td')].some(td => /paused dcs-prod-01 until \\d+:\\d\\d/.test(td.textContent) && td.querySelector('time')) && !document.querySelector('main').innerText.includes('UTC')") {
+	b.orders("Resume", "", "", "!document.querySelector('main table').innerText.includes('dcs-prod-01') && document.querySelector('main').innerText.includes('resumed dcs-prod-01 (by ann via dashboard: e2e)')")
+	if !b.holds("[...document.querySelectorAll('td')].some(td => /until \\d+:\\d\\d/.test(td.textContent) && td.querySelector('time')) && !document.querySelector('main').innerText.includes('UTC')") {
 		b.t.Errorf("times are not in the reader's zone:\n%s", b.text())
 	}
 	b.follow("#/incidents/"+incident, ".story")
-	b.orders("Take it", "", "document.querySelector('main').innerText.includes('Taken by ann via dashboard')")
+	b.orders("Take it", "", "", "document.querySelector('main').innerText.includes('Taken by ann via dashboard')")
 	b.follow("#/report", "main .card button")
-	b.orders("Enable live reclaim-expired", "", "[...document.querySelectorAll('main button')].some(x => x.textContent === 'Disable live reclaim-expired')")
+	b.orders("Enable live reclaim-expired", "", "1h", "[...document.querySelectorAll('main button')].some(x => x.textContent === 'Disable live reclaim-expired')")
 	_, stdout, _ := here(b.t, "controls", "list", "--since", "1h", "-c", f.file)
 	for _, want := range []string{"paused dcs-prod-02", "resumed dcs-prod-01", "breaker of reclaim-expired on dcs-prod-02 reset, it was open", "live repair by reclaim-expired enabled", "taken by ann via dashboard: e2e"} {
 		if !strings.Contains(stdout, want) {
@@ -422,11 +436,14 @@ func (b *browser) changes(f *fleet, incident string) {
 	b.until("nothing can be changed any more", "![...document.querySelectorAll('main button')].some(x => x.textContent.includes('live'))")
 }
 
-// orders presses a button of the view, says who and why, and waits for what comes of it.
-func (b *browser) orders(button, name, done string) {
+// orders presses a button of the view, says who, why and for how long, and waits for what comes of it.
+func (b *browser) orders(button, name, period, done string) {
 	b.t.Helper()
 	b.do(button, chromedp.Click(chromedp.Search(fmt.Sprintf("//main//button[text()=%q]", button))), chromedp.WaitVisible(chromedp.CSS("dialog input")), chromedp.SendKeys(chromedp.CSS("dialog input"), "e2e"),
 		chromedp.SetValue(chromedp.CSS("dialog input[name=by]"), "ann"))
+	if period != "" {
+		b.do("for how long", chromedp.SendKeys(chromedp.CSS("dialog input[name=for]"), period))
+	}
 	if name != "" {
 		b.shoot(looks[0], name)
 		b.accessible("the form of " + button)

@@ -10,7 +10,7 @@ const actionNames = ['', 'reclaim-expired', 'reattach-replica', 'purge-memory', 
 const why = r => r.error || (r.denied_by?.length ? 'denied by ' + r.denied_by.join(', ') : '');
 
 export const actionTable = list => table('Newest first', ['Decided', 'Instance', 'Node', 'Action', 'Mode', 'Outcome', 'Cause', 'Why'],
-  list.map(r => row(r.id, keep(link(path('actions', r.id), when(r.at))), keep(r.instance), keep(r.node), keep(r.action || 'none'), keep(r.mode), outcomeBadge(r.outcome), keep(r.cause), why(r))), 'No such decision.');
+  list.map(r => row(r.id, keep(link(path('actions', r.id), when(r.at))), keep(r.instance), keep(r.node), keep(r.action || 'none'), keep(r.mode), outcomeBadge(r.outcome), keep(r.cause), why(r))), 'No decision to show.');
 
 export function actions({ params }) {
   const q = Object.fromEntries(['instance', 'action', 'outcome', 'since'].map(k => [k, params.get(k)]));

@@ -24,7 +24,7 @@ export function incidents({ params }) {
     draw: () => [h('h1', {}, 'Incidents'), filters('#/incidents', params, [
       ['instance', 'Instance', ['', ...s.instances.map(i => i.instance)]], ['open', 'Which', [['', 'all'], ['true', 'open']]], ['since', 'Since', [['24h', '24 hours'], ['7d', '7 days'], ['', '30 days'], ['365d', 'a year']]]]),
     table('Newest first', ['Began', 'Lasted', 'Instance', 'Node', 'What', 'Cause', 'State', 'Taken by'],
-      list.map(i => row(i.id, keep(link(path('incidents', i.id), when(began(i)))), keep(lasted(i)), i.instance, i.node, i.metric, i.cause, stateOf(i), i.ack?.by ?? '')), 'No such incident.')],
+      list.map(i => row(i.id, keep(link(path('incidents', i.id), when(began(i)))), keep(lasted(i)), i.instance, i.node, i.metric, i.cause, stateOf(i), i.ack?.by ?? '')), 'No incident to show.')],
     event: (kind, data) => (kind === 'state' && was.get(data.instance) !== openOf(data) ? 'load' : null),
   };
 }
