@@ -18,9 +18,9 @@ input, button { border: 1px solid #666; height: 30px; min-width: 30px; color: #2
 <ul><li>item</li></ul><dl><dt>a</dt><dd>b</dd></dl><table><caption>list</caption><tr><th scope="col">head</th></tr></table>
 <p class="dark">light on dark</p><p class="glass">through glass</p><p class="big">large text may be paler</p><p aria-hidden="true">unsaid</p></main></body>`
 
-// The check of access finds each kind of fault when it is there alone, and nothing in a page without one.
+// The check of access finds each kind of fault when it is there alone, and nothing in a page without one. It is short, and runs before the
+// parallel tests: of several that start at once a Chromium has crashed.
 func TestTheCheckOfAccessFindsEachFault(t *testing.T) {
-	t.Parallel()
 	b := openBrowser(t, "")
 	b.do("open a page", chromedp.Navigate("about:blank"))
 	for _, c := range []struct{ rule, change string }{ // a change that is no code is added to the page

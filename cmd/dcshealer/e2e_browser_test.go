@@ -237,7 +237,7 @@ func eval[T any](b *browser, expression string) T {
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
-		b.t.Fatalf("%s: %v", expression, err)
+		b.t.Fatalf("%.200s: %v", expression, err)
 	}
 	return v
 }

@@ -380,7 +380,7 @@ func (b *browser) pages(f *fleet) {
 		f.warns("page", fmt.Sprintf("leaf %d.", n))
 	}
 	b.until("the first page is full", "document.querySelectorAll('tbody tr').length === 50 && document.querySelector('tbody').innerText.includes('leaf 59.')")
-	if n, most := b.requests("/api/v1/alarms")-asked, int(time.Since(start)/(400*time.Millisecond))+2; n > most {
+	if n, most := b.requests("/api/v1/alarms")-asked, int(time.Since(start)/(500*time.Millisecond))+2; n > most {
 		b.t.Errorf("%d requests for %d alarms, want at most %d: more with a storm", n, all, most)
 	}
 	first := "[...document.querySelector('tbody').innerText.matchAll(/leaf (\\d+)\\./g)].map(m => m[1])"

@@ -3,7 +3,7 @@
 import { fill, h, when } from './dom.js';
 import { own } from './patch.js';
 
-const pace = 400; // not more often than that, however much happens
+const pace = 500; // not more often than that, however much happens
 
 // run draws a view into body; denied is called when its reader has to log in first.
 export function run(view, body, denied) {
