@@ -19,7 +19,7 @@ demo: build ## a real fleet on this machine, broken and healed (DEMO_ARGS=--keep
 
 test: ## every test: real servers, real containers, faults injected
 	@.ci/setup server race engine image browser prometheus
-	@.ci/test -shuffle=on -timeout 14m ./...
+	@.ci/test -shuffle=on -timeout 25m ./...
 
 test-short: ## the tests that need no containers
 	@.ci/setup server race
