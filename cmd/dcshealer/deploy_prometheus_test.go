@@ -152,6 +152,7 @@ func TestPrometheusAndItsDashboardSeeAFleet(t *testing.T) {
 	f := newFleet(t)
 	f.policies = eager
 	f.tokenFile()
+	f.tells(newWebhook(t), atOnce)
 	cert, key := testKeyPair(t, "dcshealer")
 	f.dashboard += ", tls: {cert_file: " + f.beside("cert.pem", string(cert)) + ", key_file: " + f.beside("key.pem", string(key)) + "}"
 	f.listen = "127.0.0.1:0"
@@ -174,6 +175,7 @@ func TestPrometheusAndItsDashboardSeeAFleet(t *testing.T) {
 	f.outcome("dcs-prod-02", policies.OutcomePlanned)
 	p.holds("the repair is counted", `dcshealer_actions_total{action="reattach-replica", outcome="succeeded"} == 1`)
 	p.holds("what is planned stands as an incident, of the Redis instance", `dcshealer_incidents_open{instance="dcs-prod-02"} == 1 and on (instance) dcshealer_machine_state{state="held"} == 1`)
+	p.holds("that a receiver was told of it", `dcshealer_notifications_delivered_total{receiver="hook"} > 0`)
 	p.holds("the alert about it comes up", `ALERTS{alertname="RedisIncidentOpen", alertstate="pending", instance="dcs-prod-02", severity="critical"}`)
 
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // that the certificate is right Prometheus has proven
