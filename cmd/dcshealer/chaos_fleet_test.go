@@ -151,7 +151,7 @@ func (f *chaosFleet) startServer(t *testing.T, name string, args []string) (*cha
 			// Without an address the port would be published on every interface.
 			hc.PortBindings = mobynet.PortMap{mobynet.MustParsePort(chaosPort): {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
 		}),
-		tc.WithWaitStrategyAndDeadline(30*time.Second, wait.ForExec([]string{"sh", "-c", "redis-cli ping | grep -q PONG"}).WithPollInterval(100*time.Millisecond)))...)
+		tc.WithWaitStrategyAndDeadline(30*time.Second, wait.ForLog("Ready to accept connections")))...)
 	tc.CleanupContainer(t, c, tc.StopTimeout(0))
 	if err != nil {
 		return nil, err

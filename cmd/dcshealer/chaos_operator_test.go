@@ -6,15 +6,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	tc "github.com/testcontainers/testcontainers-go"
 	tcexec "github.com/testcontainers/testcontainers-go/exec"
 
 	"dcshealer/policies"
+	"dcshealer/remediation/journal"
 )
 
 // chaosConfig is the operator's config file. The cooldown is short, so that a second fault of one fleet is not kept waiting; the
@@ -81,14 +86,25 @@ const chaosPassword = "correct-horse"
 
 // chaosOperatorBox is the operator's container. What it thinks is asked with its own commands, run beside it.
 type chaosOperatorBox struct {
-	f *chaosFleet
-	c *tc.DockerContainer
+	f      *chaosFleet
+	c      *tc.DockerContainer
+	beside string // a config file for commands in this process, on the operator's state_dir; empty: that is out of reach
 }
 
 // startOperator starts it and waits until it runs, sees the nodes and has nothing to do.
 func (f *chaosFleet) startOperator(t *testing.T) {
 	t.Helper()
+	state := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	shared := os.Chown(state, chaosUser, chaosUser) == nil // else the operator could not write there, nor this process remove what it wrote
 	c, err := tc.Run(t.Context(), f.lab.operator, f.options(chaosOperator, tc.WithCmd("run", "-c", "/dcshealer.yaml"),
+		tc.WithHostConfigModifier(func(hc *container.HostConfig) {
+			if shared {
+				hc.Binds = append(hc.Binds, state+":/state")
+			}
+		}),
 		tc.WithEnv(map[string]string{"CHAOS_PASSWORD": chaosPassword}),
 		tc.WithFiles(tc.ContainerFile{Reader: strings.NewReader(f.config()), ContainerFilePath: "/dcshealer.yaml", FileMode: 0o644}))...)
 	tc.CleanupContainer(t, c, tc.StopTimeout(0))
@@ -101,9 +117,25 @@ func (f *chaosFleet) startOperator(t *testing.T) {
 			t.Logf("the operator said:\n%s", f.lab.logs(t, c))
 		}
 	})
+	f.op.awaitLine(t, "msg=running ")
+	f.op.reach(t, state)
 	f.op.awaitRunning(t)
 	f.op.awaitState(t, policies.StateIdle)
 	f.awaitReadings(t, 2)
+}
+
+// reach has commands that look at the state_dir alone run in this process, where that can read what the operator writes: one beside it in
+// the container takes the engine a good part of a second.
+func (o *chaosOperatorBox) reach(t *testing.T, state string) {
+	t.Helper()
+	if journal.HealerRunning(state) {
+		o.beside = filepath.Join(filepath.Dir(state), "beside.yaml")
+		plain := chaosFleet{scenario: chaosScenario{alone: o.f.scenario.alone}}
+		text := strings.Replace(plain.config(), "state_dir: /state", "state_dir: "+state, 1)
+		if err := os.WriteFile(o.beside, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // logs is all that a container has written, standard output and error as they came.
@@ -125,6 +157,11 @@ func (l *chaosLab) logs(t *testing.T, c *tc.DockerContainer) string {
 
 // ask runs a command of the operator beside it and returns what it wrote to stdout first, then to stderr.
 func (o *chaosOperatorBox) ask(ctx context.Context, args ...string) (code int, out []byte, err error) {
+	if looks := []string{"status", "actions", "incidents", "alarms"}; o.beside != "" && slices.Contains(looks, args[0]) {
+		var stdout, stderr textBuffer
+		code = run(append(args, "-c", o.beside), &stdout, &stderr)
+		return code, []byte(stdout.String() + stderr.String()), nil
+	}
 	code, r, err := o.c.Exec(ctx, append([]string{"/dcshealer", "-c", "/dcshealer.yaml"}, args...), tcexec.Multiplexed())
 	if err != nil {
 		return code, nil, fmt.Errorf("run %v beside the operator: %w", args, err)

@@ -25,7 +25,7 @@ func (f *chaosFleet) replaceServer(t *testing.T, name, image string, cmd []strin
 		tc.WithHostConfigModifier(func(hc *container.HostConfig) {
 			hc.PortBindings = mobynet.PortMap{mobynet.MustParsePort(chaosPort): {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
 		}),
-		tc.WithWaitStrategyAndDeadline(30*time.Second, wait.ForExec([]string{"sh", "-c", "redis-cli ping | grep -q PONG"}).WithPollInterval(100*time.Millisecond)),
+		tc.WithWaitStrategyAndDeadline(30*time.Second, wait.ForLog("Ready to accept connections")),
 	}, more...)
 	c, err := tc.Run(t.Context(), image, f.options(name, options...)...)
 	tc.CleanupContainer(t, c, tc.StopTimeout(0))
