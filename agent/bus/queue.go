@@ -10,7 +10,7 @@ import (
 
 const (
 	queueMessages = 200_000
-	queueBytes    = 64 << 20
+	queueBytes    = 32 << 20
 	messageCost   = 128 // bytes that a message takes beside its payload, about
 )
 

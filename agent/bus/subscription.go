@@ -17,7 +17,7 @@ import (
 
 // Subscription receives messages and keeps receiving: it connects and subscribes again after a fault, and then reads
 // from the stream what it missed. Run does the work; Batch hands the messages over through a queue of 200,000 messages
-// and 64 MiB, so that a slow consumer never stops the socket. What the queue has to drop is counted and logged.
+// and 32 MiB, so that a slow consumer never stops the socket. What the queue has to drop is counted and logged.
 type Subscription struct {
 	bus    *Bus
 	topics policies.Topics
