@@ -184,7 +184,7 @@ type chaosLoad struct {
 	took          time.Duration
 }
 
-// startLoad writes up to 500 times a second, for two minutes at the most.
+// startLoad writes up to 500 times a second, for four minutes at the most.
 func (f *chaosFleet) startLoad(t *testing.T) *chaosLoad {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*chaosLimit)

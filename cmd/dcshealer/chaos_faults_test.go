@@ -51,7 +51,11 @@ func (f *chaosFleet) startAgain(t *testing.T, name string) {
 
 func (f *chaosFleet) awaitBack(t *testing.T, n *chaosNode) {
 	t.Helper()
-	chaosAwait(t, n.name+" to answer again", func(ctx context.Context) error { return n.db.Ping(ctx).Err() })
+	chaosAwait(t, n.name+" to answer again", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // a connection from before may be dead
+		defer cancel()
+		return n.db.Ping(ctx).Err()
+	})
 	n.away = false
 }
 

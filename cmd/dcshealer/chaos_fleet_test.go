@@ -55,7 +55,10 @@ func (l *chaosLab) newFleet(t *testing.T, s chaosScenario, live bool) *chaosFlee
 	if s.files != nil {
 		f.files = s.files(t)
 	}
-	servers := map[string][]string{chaosMaster: nil, chaosBus: nil}
+	servers := map[string][]string{chaosMaster: nil}
+	if f.hasBus() {
+		servers[chaosBus] = nil
+	}
 	if !s.alone {
 		follow := []string{"--replicaof", chaosMaster, "6379"}
 		servers[chaosReplica], servers[chaosOther] = follow, follow
@@ -68,6 +71,9 @@ func (l *chaosLab) newFleet(t *testing.T, s chaosScenario, live bool) *chaosFlee
 	f.startOperator(t)
 	return f
 }
+
+// hasBus tells whether the bus is a server; else the operator brings its own.
+func (f *chaosFleet) hasBus() bool { return f.live || f.scenario.bus || f.scenario.least }
 
 // makeNetwork takes the next subnet that nothing on this host uses.
 func (f *chaosFleet) makeNetwork(t *testing.T) {

@@ -24,7 +24,7 @@ var chaosLinkScenarios = []chaosScenario{
 	{name: "full copies not to be stored", disk: map[string]string{chaosReplica: "4m"}, run: chaosCopiesNotStored},
 	{name: "master loading", args: map[string][]string{chaosMaster: {"--rdbcompression", "no", "--key-load-delay", "15000"}}, run: chaosMasterLoading},
 	{name: "slow full copy", run: chaosSlowCopy},
-	{name: "master full of clients", run: chaosMasterFull},
+	{name: "master full of clients", bus: true, run: chaosMasterFull},
 	{name: "replica without masterauth", config: "password_env: CHAOS_PASSWORD", run: chaosNoMasterauth},
 	{name: "replica with a wrong masterauth", config: "password_env: CHAOS_PASSWORD", run: chaosWrongMasterauth},
 	{name: "masteruser without rights", run: chaosNoRights},

@@ -16,8 +16,12 @@ import (
 
 const chaosPort = "6379/tcp"
 
-// chaosLimit is how long a condition may take to come true; with many containers on few CPUs most of it is waiting.
-const chaosLimit = 60 * time.Second
+// chaosLimit is how long a condition may take to come true, and chaosPatience how long a server may take to answer the test; with
+// many containers on few CPUs most of it is waiting.
+const (
+	chaosLimit    = 120 * time.Second
+	chaosPatience = 20 * time.Second
+)
 
 // chaosAwait asks until try returns nil and fails with its last error.
 func chaosAwait(t *testing.T, what string, try func(ctx context.Context) error) {
@@ -58,7 +62,7 @@ func newChaosNode(t *testing.T, name string, c *tc.DockerContainer) *chaosNode {
 	n := &chaosNode{name: name, c: c}
 	n.db = redis.NewClient(&redis.Options{
 		Addr: name, Password: chaosPassword, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true, PoolSize: 2,
-		DialerRetries: 1, DialTimeout: 2 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
+		DialerRetries: 1, DialTimeout: 2 * time.Second, ReadTimeout: chaosPatience, WriteTimeout: chaosPatience,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		Dialer: func(ctx context.Context, nw, _ string) (net.Conn, error) {
 			ep, err := c.PortEndpoint(ctx, chaosPort, "")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ import (
 
 // chaosConfig is the operator's config file. The cooldown is short, so that a second fault of one fleet is not kept waiting; the
 // sweep is slow, so that it can be killed on its way. Every command counts as slow on these servers.
-const chaosConfig = `bus: {url: "redis://%sbus:6379"}
+const chaosConfig = `%s
 state_dir: /state
 listen: ""
 agent: {interval: 500ms, timeout: 2s, repeat: 10s}
@@ -51,16 +52,19 @@ func (f *chaosFleet) config() string {
 	if f.live {
 		live = "reattach-replica, reclaim-expired"
 	}
-	more, login := f.scenario.config, ""
+	more, bus := f.scenario.config, ""
+	if f.hasBus() {
+		bus = `bus: {url: "redis://bus:6379"}`
+	}
 	if f.scenario.least {
 		more += "\nusername: " + chaosUserName + "\npassword_env: CHAOS_PASSWORD"
-		login = chaosUserName + ":" + chaosPassword + "@"
+		bus = strings.Replace(bus, "//", "//"+chaosUserName+":"+chaosPassword+"@", 1)
 	}
 	if l := f.scenario.ladder; l != "" {
 		more += "\nladder: [" + l + "]"
 		live = strings.Replace(live, "reattach-replica", l, 1)
 	}
-	return fmt.Sprintf(chaosConfig, login, live, chaosIndent(4, more), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
+	return fmt.Sprintf(chaosConfig, bus, live, chaosIndent(4, more), strings.Join(nodes, "\n"), chaosIndent(2, f.scenario.policy))
 }
 
 func (f *chaosFleet) configNode(name, role string) string {
@@ -189,22 +193,41 @@ func (o *chaosOperatorBox) records(ctx context.Context) (list []policies.Record,
 	return list, o.read(ctx, &list, exitDone, "actions", "list", "--limit", "0")
 }
 
-// await is chaosAwait for a question that takes a process to ask: it is asked when the operator has said something since,
-// or after 2 s.
+// await is chaosAwait for a question that takes long to answer: it is asked when the operator has written something since, or
+// after 2 s.
 func (o *chaosOperatorBox) await(t *testing.T, what string, try func(ctx context.Context) error) {
 	t.Helper()
-	var said int
+	var wrote string
 	var asked time.Time
 	var last error
 	chaosAwait(t, what, func(ctx context.Context) error {
-		size := len(o.f.lab.logs(t, o.c))
-		if size == said && time.Since(asked) < 2*time.Second {
+		now := o.written(t)
+		if now == wrote && time.Since(asked) < 2*time.Second {
 			return last
 		}
-		said, asked = size, time.Now()
+		wrote, asked = now, time.Now()
 		last = try(ctx)
 		return last
 	})
+}
+
+// written changes with what the operator keeps, or with what it says where its state_dir is out of reach.
+func (o *chaosOperatorBox) written(t *testing.T) string {
+	t.Helper()
+	if o.beside == "" {
+		return strconv.Itoa(len(o.f.lab.logs(t, o.c)))
+	}
+	files, err := os.ReadDir(filepath.Join(filepath.Dir(o.beside), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, file := range files {
+		if i, err := file.Info(); err == nil { // else it is gone since
+			fmt.Fprintln(&b, i.Name(), i.Size(), i.ModTime())
+		}
+	}
+	return b.String()
 }
 
 // awaitRecord waits for a journal record and returns the newest that matches.
