@@ -58,11 +58,11 @@ func (a *Archiver) Run(ctx context.Context) error {
 		if len(batch) == 0 {
 			break
 		}
-		n := a.keep(end, a.entries(batch))
-		if feed, ok := a.feed.(Acknowledger); ok && n == 0 {
+		lost += a.keep(end, a.entries(batch))
+		// Once something was lost, a batch without a new alarm may be the copy of it that the feed is to hand out again.
+		if feed, ok := a.feed.(Acknowledger); ok && lost == 0 {
 			feed.Ack(batch)
 		}
-		lost += n
 	}
 	if lost > 0 {
 		a.lines.log.Error("stopped with messages that the archive has not taken", "count", lost)

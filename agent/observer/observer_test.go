@@ -242,6 +242,50 @@ func TestAFailingArchiveLosesNothing(t *testing.T) {
 	})
 }
 
+// ackingFeed keeps what was acknowledged.
+type ackingFeed struct {
+	*fakeFeed
+	acked []policies.Message
+}
+
+func (f *ackingFeed) Ack(batch []policies.Message) { f.acked = append(f.acked, batch...) }
+
+// onceDecoder gives an alarm out once, as the bus's does.
+type onceDecoder struct{ seen map[string]bool }
+
+func (d onceDecoder) Decode(m policies.Message) (policies.Alarm, error) {
+	a, err := fakeDecoder{}.Decode(m)
+	if err == nil && d.seen[a.ID] {
+		return a, errSeen
+	}
+	d.seen[a.ID] = true
+	return a, err
+}
+
+// An alarm comes twice, by Pub/Sub and from the stream. Where the archive did not take the first, the second must be handed out again.
+func TestTheCopyOfALostAlarmIsNotAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out output
+		store := &fakeStore{err: errors.New("disk full")}
+		feed := &ackingFeed{fakeFeed: newFeed()}
+		close(feed.ready)
+		o := options(feed, &out, &bytes.Buffer{})
+		o.Decode = onceDecoder{map[string]bool{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- NewArchiver(o, store).Run(ctx) }()
+		m := message(policies.Critical, `{"instance":"i","id":"1"}`)
+		feed.in <- m
+		synctest.Wait()
+		m.Entry = "1-1"
+		feed.in <- m
+		cancel()
+		if err := <-done; err != nil || len(feed.acked) > 0 {
+			t.Errorf("acknowledged %+v, %v; the archive has nothing", feed.acked, err)
+		}
+	})
+}
+
 func TestWhatWaitsAtTheEndIsStillKept(t *testing.T) {
 	store, err := archive.Open(t.Context(), filepath.Join(t.TempDir(), archive.FileName))
 	if err != nil {
