@@ -91,18 +91,17 @@ func (s *Subscription) startFollowing(ctx context.Context) (stop func()) {
 				}
 				return
 			case now := <-ticker.C:
-				if s.group == nil {
-					s.finishCatchUp(ctx)
-				} else {
+				if s.group != nil {
 					s.follow(ctx, now)
 				}
+				s.finishCatchUp(ctx)
 			}
 		}
 	})
 	return func() { cancel(); wg.Wait() }
 }
 
-// finishCatchUp goes on where the time for it was too short.
+// finishCatchUp goes on where the time for it was too short, or the queue too full.
 func (s *Subscription) finishCatchUp(ctx context.Context) {
 	s.reading.Lock()
 	behind := s.behind
@@ -120,6 +119,9 @@ func (s *Subscription) follow(ctx context.Context, now time.Time) {
 		return // subscribed reads it first
 	}
 	s.sendDone(ctx)
+	if !s.hasRoom() {
+		return // nothing would be asked of the group, which says nothing of whether there is one
+	}
 	err := s.drain(ctx)
 	if err == nil && now.Sub(s.group.claimed) >= s.pacing.claim {
 		s.group.claimed = now
@@ -170,7 +172,7 @@ func (s *Subscription) drain(ctx context.Context) error {
 
 // pages reads entries after an id of ours, or new ones (">"), until there are none or the queue fills.
 func (s *Subscription) pages(ctx context.Context, from string) error {
-	for s.queue.share() < fullQueue {
+	for s.hasRoom() {
 		entries, err := s.page(ctx, from)
 		if errorIs(err, "NOGROUP") {
 			if err = s.makeGroup(ctx); err == nil {

@@ -90,10 +90,16 @@ func (b *Bus) lastID(ctx context.Context, c redis.Cmdable) (streamID, error) {
 	return parseStreamID(entries[0].ID)
 }
 
+// errNoRoom ends the reading of a stream whose reader has to take what it got first.
+var errNoRoom = errors.New("no room for more of the stream")
+
 // since hands over the stream's entries after an id, oldest first, and returns the id of the last. Entries without an
-// alarm id are left out: nothing could tell them from those that were already received.
-func (b *Bus) since(ctx context.Context, c redis.Cmdable, after streamID, take func(policies.Message)) (streamID, error) {
+// alarm id are left out: nothing could tell them from those that were already received. It ends with errNoRoom where room says so.
+func (b *Bus) since(ctx context.Context, c redis.Cmdable, after streamID, room func() bool, take func(policies.Message)) (streamID, error) {
 	for {
+		if !room() {
+			return after, errNoRoom
+		}
 		entries, err := c.XRangeN(ctx, policies.StreamKey(b.prefix), after.next().String(), "+", catchUpPage).Result()
 		if err != nil {
 			return after, err

@@ -41,7 +41,7 @@ type Subscription struct {
 	reading  sync.Mutex // guards what follows, and orders what is read from the stream
 	position streamID   // the newest entry of the stream that we know of
 	placed   bool       // position is set
-	behind   bool       // there was no time to read on to the end
+	behind   bool       // there was no time, or no room in the queue, to read on to the end
 
 	spell    sync.Mutex // guards dropping
 	dropping int64      // dropped when the current spell began; 0: none
@@ -177,7 +177,7 @@ func (s *Subscription) catchUp(ctx context.Context) {
 	s.behind = false
 	for {
 		err := s.readOn(ctx)
-		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
+		if s.behind = errors.Is(err, errNoRoom); s.behind || err == nil || errors.Is(ctx.Err(), context.Canceled) {
 			return
 		}
 		// After a restart of the server each connection left in the pool fails once, and it may still be loading: what was
@@ -201,6 +201,9 @@ func isPassing(err error) bool {
 
 // readOn hands over what the stream holds beyond our place in it. The caller holds s.reading.
 func (s *Subscription) readOn(ctx context.Context) error {
+	if !s.hasRoom() {
+		return errNoRoom
+	}
 	if s.group != nil && s.group.due(time.Now()) {
 		err := s.drain(ctx)
 		if !s.groupRefused(err) {
@@ -218,10 +221,13 @@ func (s *Subscription) readOn(ctx context.Context) error {
 	if last.less(s.position) {
 		s.position = streamID{} // a server that lost its data, or another one
 	}
-	s.position, err = s.bus.since(ctx, s.client, s.position, s.pushIfWanted)
-	s.placed = s.placed || err == nil
+	s.position, err = s.bus.since(ctx, s.client, s.position, s.hasRoom, s.pushIfWanted)
+	s.placed = s.placed || err == nil || errors.Is(err, errNoRoom)
 	return err
 }
+
+// hasRoom reports whether the queue takes a page of the stream without dropping what came before it.
+func (s *Subscription) hasRoom() bool { return s.queue.share() < fullQueue }
 
 func (s *Subscription) pushIfWanted(m policies.Message) {
 	if s.wants(m.Channel) {

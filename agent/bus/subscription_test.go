@@ -150,6 +150,36 @@ func TestHistoryComesFirstWhereWanted(t *testing.T) {
 	}
 }
 
+// A reader that is slower than the server drops nothing of what it catches up on, also where the server permits no group.
+func TestALongHistoryWaitsForASlowReader(t *testing.T) {
+	server := startServer(t, "--rename-command", "XREADGROUP", "")
+	b := newBus(t, server.url(), nil)
+	const sent = 5000
+	for i := 1; i <= sent; i++ {
+		if _, err := b.Send(t.Context(), testAlarm(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	topics := policies.Topics{All: true, History: true}
+	for name, sub := range map[string]*Subscription{"alone": b.Subscribe(topics), "in a group that is refused": b.SubscribeGroup(topics, Group{Name: "g", Consumer: "one"})} {
+		t.Run(name, func(t *testing.T) {
+			sub.queue, sub.pacing = newQueue(1100, queueBytes), quickPacing
+			r := &reader{sub: sub, dec: NewDecoder(b.Prefix(), b.log)}
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { _ = sub.Run(ctx) })
+			defer wg.Wait()
+			defer cancel()
+			r.awaitReady(t)
+			wg.Go(r.consume)
+			redistest.Eventually(t, "all of the history", func() bool { return len(r.got()) >= sent || sub.Dropped() > 0 })
+			if got := r.seqs(); sub.Dropped() > 0 || !slices.Equal(got, upTo(sent)) {
+				t.Errorf("%d came and %d were dropped, want 1 to %d", len(got), sub.Dropped(), sent)
+			}
+		})
+	}
+}
+
 func TestAStoppedServerIsNoticed(t *testing.T) {
 	server := startServer(t)
 	b := newBus(t, server.url(), nil)
