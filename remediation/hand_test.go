@@ -104,6 +104,36 @@ func TestAnIncidentThatAnotherProcessIsQuickerToOpenIsGoneOnWith(t *testing.T) {
 	r.whole()
 }
 
+// The same where the journal could not be written for a while, and the fault came and went meanwhile: its newest incident stays.
+func TestAnIncidentThatTheJournalDidNotTakeGivesUpNoOther(t *testing.T) {
+	t.Parallel()
+	master, x := pair(t)
+	r := newRig(t, fleet(instance(prod1, dry, master, x)), t.TempDir())
+	m, node := r.h.machine(prod1), "replica-"+prod1+"-1"
+	f := fault{Finding: policies.Finding{Metric: replication, Node: node, Cause: policies.CausePromoted, Severity: policies.Critical}}
+	fail := func(why string) {
+		r.h.keeper.mu.Lock()
+		defer r.h.keeper.mu.Unlock()
+		r.h.keeper.fault = why
+	}
+	fail("the disk is full")
+	m.end(t.Context(), m.openIncident(t.Context(), look{}, f), journal.Closing{Resolution: policies.ResolvedByOther, Text: "gone"})
+	second := m.openIncident(t.Context(), look{}, f)
+	err := r.j.OpenIncident(t.Context(), policies.Incident{ID: "01QUICKER", Instance: prod1, Node: node, Metric: replication, Cause: policies.CausePromoted, Opened: time.Now().Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail("")
+	m.keep(t.Context())
+	if got := m.openIncidents()[f.key()]; got != second {
+		t.Errorf("open here is %+v, want the second", got)
+	}
+	open, err := r.j.Incidents(t.Context(), journal.IncidentFilter{Open: true})
+	if err != nil || len(open) != 1 || open[0].ID != second.id {
+		t.Errorf("open in the journal is %+v, %v; want the second alone", open, err)
+	}
+}
+
 func TestOneHealByHandAtATime(t *testing.T) {
 	t.Parallel()
 	m, x := pair(t)

@@ -2,8 +2,8 @@ package remediation
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -70,20 +70,20 @@ func (m *Machine) openIncident(ctx context.Context, l look, f fault) *incident {
 	m.mu.Unlock()
 	in := policies.Incident{ID: inc.id, Instance: m.in.Name, Node: f.Node, Metric: f.Metric, Cause: cmpCause(f), Msg: f.Msg, Trigger: m.h.opt.Trigger,
 		Alarm: first.id, Alarmed: first.at, Seen: m.sighted[f.key()], Opened: inc.since}
-	m.tell(ctx, inc.id, func(ctx context.Context, j *journal.Journal, _ time.Time) error {
-		err := j.OpenIncident(ctx, in)
-		if errors.Is(err, journal.ErrStands) { // another process was quicker: its incident is read at the next look
-			m.mu.Lock()
-			delete(m.incidents, keyOf(in))
-			m.mu.Unlock()
-			m.read = false
-		}
-		return err
-	})
+	m.tell(ctx, inc.id, func(ctx context.Context, j *journal.Journal, _ time.Time) error { return j.OpenIncident(ctx, in) })
 	if m.isOpen(f.key()) {
 		return inc
 	}
 	return m.incidentOf(ctx, l, f)
+}
+
+// disown gives up an incident that the journal has not taken, as another process was quicker: that one's is read at the next look. By then the
+// fault may have another incident here.
+func (m *Machine) disown(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.incidents, func(_ string, inc *incident) bool { return inc.id == id })
+	m.read = false
 }
 
 // closeGone ends the incidents whose fault is gone. A node that cannot be read proves nothing.

@@ -41,7 +41,9 @@ func (m *Machine) keep(ctx context.Context) {
 		d := m.dues[0]
 		err := d.write(ctx, m.h.opt.Journal, d.at)
 		switch {
-		case err == nil, errors.Is(err, journal.ErrClosed), errors.Is(err, journal.ErrTaken), errors.Is(err, journal.ErrStands): // done before, by another process or a try whose answer was lost
+		case err == nil, errors.Is(err, journal.ErrClosed), errors.Is(err, journal.ErrTaken): // done before, by another process or a try whose answer was lost
+		case errors.Is(err, journal.ErrStands):
+			m.disown(d.id)
 		case errors.Is(err, journal.ErrUnknownIncident):
 			m.log.Error("incident is not in the journal", "incident", d.id, "err", err)
 		case ctx.Err() != nil:
