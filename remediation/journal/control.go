@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -216,10 +217,21 @@ func (j *Journal) ResetBreaker(ctx context.Context, name string, r BreakerReset,
 }
 
 // Version changes when another connection, of this process or another, has written to the journal's file. It costs a fraction of a read, so
-// that who waits for a person's word can ask often.
+// that who waits for a person's word can ask often. Of a journal that was opened for reading only it is an error where another file has its
+// place, or none: SQLite would read the one that was moved away for ever.
 func (j *Journal) Version(ctx context.Context) (v int64, err error) {
+	const doing = "ask whether the journal was written to"
+	if j.file != nil {
+		now, err := os.Stat(j.path())
+		if err == nil && !os.SameFile(now, j.file) {
+			err = fmt.Errorf("%s is another file than the one that was opened: open it again", j.path())
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", doing, err)
+		}
+	}
 	if err := j.version.QueryRowContext(ctx, "PRAGMA data_version").Scan(&v); err != nil {
-		return 0, explain("ask whether the journal was written to", j.path(), err)
+		return 0, explain(doing, j.path(), err)
 	}
 	return v, nil
 }

@@ -1,6 +1,9 @@
 package journal
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -234,6 +237,34 @@ func TestVersionChangesWithEachWriteOfAnother(t *testing.T) {
 	if version() == was {
 		t.Error("a pause by another process does not show")
 	}
+}
+
+// A person moves a damaged journal away, and the healer begins another: who follows it has to notice.
+func TestAFollowerNoticesThatTheJournalWasReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := open(t, dir)
+	follower, err := OpenReadOnly(t.Context(), dir)
+	must(t, err)
+	defer follower.Close()
+	_, err = follower.Version(t.Context())
+	must(t, err)
+	must(t, old.Close())
+	for _, name := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(filepath.Join(dir, fileName+name), filepath.Join(dir, "bad"+name)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	_, err = follower.Version(t.Context())
+	wantErr(t, err, fs.ErrNotExist)
+	open(t, dir)
+	_, err = follower.Version(t.Context())
+	wantErr(t, err, nil, "is another file")
+	again, err := OpenReadOnly(t.Context(), dir)
+	must(t, err)
+	defer again.Close()
+	_, err = again.Version(t.Context())
+	must(t, err)
 }
 
 func BenchmarkVersion(b *testing.B) {

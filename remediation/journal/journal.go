@@ -48,6 +48,8 @@ type Journal struct {
 	lax *sql.DB
 	// version has one connection that is never exchanged: what Version returns is a number of that connection.
 	version *sql.DB
+	// file is what was opened for reading only; nil: opened for writing.
+	file os.FileInfo
 
 	mu    sync.Mutex
 	held  map[string]bool // instances whose action lock this Journal holds
@@ -91,12 +93,13 @@ func OpenReadOnly(ctx context.Context, stateDir string) (*Journal, error) {
 		return nil, fmt.Errorf("open the journal in %s: %w", stateDir, err)
 	}
 	path := filepath.Join(dir, fileName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	file, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNoJournal)
 	} else if err != nil {
 		return nil, fmt.Errorf("open the journal: %w; run this as the user that runs dcshealer", err)
 	}
-	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro"), version: connect(path, 1, "mode=ro")}
+	j := &Journal{dir: dir, held: map[string]bool{}, read: connect(path, 4, "mode=ro"), version: connect(path, 1, "mode=ro"), file: file}
 	v, err := schemaVersion(ctx, j.read)
 	if err == nil && v == 0 { // created, and not filled yet
 		err = ErrNoJournal
