@@ -118,8 +118,10 @@ func hidden(text string, u policies.Secret) string {
 func secretParts(raw string) (parts []string) {
 	add := func(list ...string) {
 		for _, s := range list {
-			if decoded, err := url.QueryUnescape(s); err == nil && decoded != s {
-				parts = append(parts, decoded)
+			for _, decode := range []func(string) (string, error){url.QueryUnescape, url.PathUnescape} { // a + is a blank in a query alone
+				if decoded, err := decode(s); err == nil {
+					parts = append(parts, decoded, url.QueryEscape(decoded), url.PathEscape(decoded)) // as the service may write it
+				}
 			}
 			parts = append(parts, s)
 		}
