@@ -88,7 +88,9 @@ func (t *Template) write(n Notice) (Notice, error) {
 		if err := part.by.Execute(out, n); err != nil {
 			return n, err
 		}
-		*part.to = out.String()
+		if strings.TrimSpace(out.String()) != "" { // many services refuse an empty message: ours stays
+			*part.to = out.String()
+		}
 	}
 	made.Title, made.Text = clean(strings.TrimSpace(made.Title), maxTitle), cleanLines(made.Text)
 	return made, nil
