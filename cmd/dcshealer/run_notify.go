@@ -306,7 +306,7 @@ func (w *notifyWatch) follow(ctx context.Context) error {
 	return nil
 }
 
-// taken finds the open incident that an alarm belongs to: that of its metric or of its node, one that a person has taken first.
+// taken finds the open incident that an alarm belongs to, and whether a person has taken it.
 func (w *notifyWatch) taken(ctx context.Context, e notify.Event) (incident string, taken bool) {
 	if w.j == nil {
 		return "", false
@@ -315,12 +315,25 @@ func (w *notifyWatch) taken(ctx context.Context, e notify.Event) (incident strin
 	if err != nil {
 		return "", false // better one reminder too many
 	}
-	open = slices.DeleteFunc(open, func(i policies.Incident) bool { return i.Metric != e.Metric && (e.Node == "" || i.Node != e.Node) })
-	if len(open) == 0 {
-		return "", false
+	return incidentOf(e, open)
+}
+
+// incidentOf is the open incident that an alarm belongs to: its own, of its metric and node, and where there is none that of either. Who has
+// taken one of two replicas has not taken the other.
+func incidentOf(e notify.Event, open []policies.Incident) (incident string, taken bool) {
+	own := func(i policies.Incident) bool { return i.Metric == e.Metric && i.Node == e.Node }
+	near := func(i policies.Incident) bool { return i.Metric == e.Metric || e.Node != "" && i.Node == e.Node }
+	if slices.ContainsFunc(open, own) {
+		near = own
 	}
-	if i := slices.IndexFunc(open, func(i policies.Incident) bool { return i.Ack != nil }); i >= 0 {
-		return open[i].ID, true
+	for _, i := range open {
+		switch {
+		case !near(i):
+		case i.Ack != nil:
+			return i.ID, true
+		case incident == "":
+			incident = i.ID
+		}
 	}
-	return open[0].ID, false
+	return incident, false
 }
