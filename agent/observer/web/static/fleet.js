@@ -50,7 +50,7 @@ function summary(s) {
   return [h('ul', { class: 'facts' }, fact(s.instances.length, s.instances.length === 1 ? 'instance' : 'instances'), fact(open, open === 1 ? 'open incident' : 'open incidents'), fact(live, 'with live repair'), fact(paused, 'paused'),
     h('li', {}, s.running ? badge('healer runs', 'good') : badge('no healer runs', 'critical')), h('li', { class: 'small' }, 'bus ', h('span', { class: 'mono' }, s.bus || 'embedded'))),
     s.journal && h('p', { class: 'note critical', role: 'alert' }, 'The journal is ' + s.journal), s.bus_note && h('p', { class: 'note warning' }, 'The bus: ' + s.bus_note),
-    s.notify_note && h('p', { class: 'note warning' }, 'Notifications: ' + s.notify_note)];
+    s.notify_note && h('p', { class: 'note warning' }, s.notify_note)];
 }
 
 const many = 8; // so many instances are looked through by filters
