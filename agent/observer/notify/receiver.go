@@ -88,15 +88,15 @@ func (r *Receiver) step(ctx context.Context, now time.Time) (time.Duration, erro
 	return max(r.backoff(l.attempts), wanted(err)), r.Outbox.failed(ctx, r.Name, id, err.Error(), dead, took)
 }
 
-// due is the notice to send now. One that was begun goes first; a new one is made once its oldest event has waited for others, and not right
-// after the last.
+// due is the notice to send now, not right after the last: many may have been asked for again. One that was begun goes first; a new one is
+// made once its oldest event has waited for others.
 func (r *Receiver) due(ctx context.Context, now time.Time) (l letter, ok bool, err error) {
 	oldest, begun, err := r.Outbox.due(ctx, r.Name)
 	if err != nil || !begun && oldest.IsZero() {
 		return l, false, err
 	}
 	age := now.Sub(oldest)
-	if grouped := age < 0 || age >= r.Pace.Group; !begun && (!grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap) {
+	if grouped := age < 0 || age >= r.Pace.Group; !begun && !grouped || !r.sent.IsZero() && now.Sub(r.sent) < r.Pace.Gap {
 		return l, false, nil
 	}
 	return r.Outbox.next(ctx, r.Name, func(events []Event) Notice { return r.Template.Apply(NewNotice(r.NewID(), r.Source, events, now)) })
