@@ -296,11 +296,11 @@ func modelOnlyOnX(f ReattachFacts) string {
 		if at.Known && r.SecondOffset == Known(at.V+1) && r.ReplID2 == m.Replication.ReplID && m.Replication.Offset == at && m.Replication.BacklogActive == Known(true) && modelKeys(x) > modelKeys(m) {
 			return "X holds keys that the same history did not give M"
 		}
-		left := r.SecondOffset.V - 1 // the last byte of the history that it left
+		left := r.SecondOffset.V - 1 // the last byte of the history that it left; 0 for who left right after the first copy that a master gave (seen on 7.0.15)
 		if modelNone(r.ReplID2) || r.BacklogActive != Known(true) || !at.Known || !r.SecondOffset.Known || at.V != left && !modelQuiet(x, f.OldX, left) {
 			return "X, a master, may have taken writes"
 		}
-		if at.V >= left && left > 0 && modelHolds(m, r.ReplID2, left) && len(r.Replicas) == 0 {
+		if at.V >= left && left >= 0 && modelHolds(m, r.ReplID2, left) && len(r.Replicas) == 0 {
 			return ""
 		}
 		if len(r.Replicas) > 0 {
