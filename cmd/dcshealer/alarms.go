@@ -118,10 +118,14 @@ func (a *app) listAlarms(ctx context.Context, f alarmsListFlags) (err error) {
 	t := plainTable(a.stdout, "RECEIVED (UTC)", "SEVERITY", "INSTANCE", "METRIC", "VALUE", "THRESHOLD", "PCT", "MSG")
 	for _, s := range list {
 		al := s.Alarm
-		tableRow(t, clock(s.Received), al.Severity.String(), al.Instance, string(al.Metric), al.Value.String(), al.Threshold.String(), al.Pct, policies.Printable(al.Msg, 200))
+		tableRow(t, clock(s.Received), al.Severity.String(), cell(al.Instance), cell(string(al.Metric)), cell(al.Value.String()), cell(al.Threshold.String()),
+			cell(al.Pct), policies.Printable(al.Msg, 200))
 	}
 	return t.Flush()
 }
+
+// cell is a text of anybody on the bus, no longer than a column may be: one long name would push the others off the screen.
+func cell(s string) string { return policies.Printable(s, 40) }
 
 // printAlarms prints the payloads as they were received, unknown fields too, with severity and received added.
 func (a *app) printAlarms(list []archive.Stored) error {
@@ -151,7 +155,7 @@ func wireObject(s archive.Stored) (object map[string]json.RawMessage, err error)
 			return nil, err
 		}
 	}
-	if err := json.Unmarshal(payload, &object); err != nil {
+	if err := json.Unmarshal(strictJSON(payload), &object); err != nil {
 		return nil, fmt.Errorf("archived alarm of %s: %w", printable(s.Alarm.Instance), err)
 	}
 	object["severity"], _ = json.Marshal(s.Alarm.Severity) // neither can fail

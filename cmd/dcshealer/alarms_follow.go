@@ -69,7 +69,7 @@ func (a *app) alarmLine(w io.Writer, s archive.Stored) error {
 		return jsonLine(w, s)
 	}
 	al := s.Alarm
-	_, err := fmt.Fprintf(w, "%s  %-8s  %s  %s  %s  %s\n", clock(s.Received), al.Severity, printable(al.Instance), printable(string(al.Metric)), printable(al.Value.String()),
+	_, err := fmt.Fprintf(w, "%s  %-8s  %s  %s  %s  %s\n", clock(s.Received), al.Severity, cell(al.Instance), cell(string(al.Metric)), cell(al.Value.String()),
 		policies.Printable(al.Msg, 200))
 	return err
 }

@@ -187,5 +187,9 @@ func plainCause(err error) string {
 	if errors.As(err, &pathError) {
 		return pathError.Err.Error()
 	}
+	var linkError *os.LinkError
+	if errors.As(err, &linkError) {
+		return linkError.Err.Error()
+	}
 	return err.Error()
 }

@@ -55,11 +55,16 @@ func (a *app) newLiveSetCommand(enable bool) *cobra.Command {
 // grant checks what was asked for against the config.
 func (f liveFlags) grant(cfg policies.Config, instance string, enable bool, now time.Time) (policies.LiveGrant, error) {
 	g := policies.LiveGrant{Instance: instance, Action: policies.Action(f.action), Enabled: enable, At: now}
-	if _, ok := cfg.Instance(instance); !ok {
+	in, ok := cfg.Instance(instance)
+	if !ok {
 		return g, fmt.Errorf("live: no instance %q in %s: it has %s", instance, cfg.File, cfg.InstanceNames())
 	}
 	if !slices.Contains(policies.Actions[:], g.Action) {
 		return g, fmt.Errorf("live: --action %q: want %s", f.action, oneOf(policies.Actions[:]))
+	}
+	if enable && !slices.Contains(in.Actions(), g.Action) {
+		return g, fmt.Errorf("live: --action %q is never planned on %s; to have it planned: ladder: [%s] for this instance in %s, then dcshealer config reload",
+			f.action, instance, g.Action, cfg.File)
 	}
 	w, err := f.word("live", now)
 	g.Reason, g.By, g.Until = w.reason, w.by, w.until
@@ -167,8 +172,11 @@ func liveRows(cfg policies.Config, grants []policies.LiveGrant, now time.Time) [
 	for _, g := range grants {
 		in, configured := cfg.Instance(g.Instance)
 		row := liveRowOf(in, g, now)
-		if !configured {
+		switch {
+		case !configured:
 			row.Mode, row.Reason = policies.DryRun, row.Reason+" (the instance is not in "+cfg.File+")"
+		case !slices.Contains(in.Actions(), g.Action):
+			row.Mode, row.Reason = policies.DryRun, row.Reason+" (the instance's ladder does not name it)"
 		}
 		rows = append(rows, row)
 	}

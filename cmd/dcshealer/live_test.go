@@ -63,6 +63,7 @@ func TestLiveRefusals(t *testing.T) {
 	for _, tc := range []struct{ args, words string }{
 		{"enable nosuch --action reclaim-expired --reason r", "nosuch|dcs-prod-01, dcs-prod-02"},
 		{"enable dcs-prod-01 --action reboot --reason r", "reboot|evict-near-expiry or kill-idle-clients"},
+		{"enable dcs-prod-01 --action purge-memory --for 2h --reason r", "never planned on dcs-prod-01|ladder: [purge-memory]"},
 		{"enable dcs-prod-01 --reason r", "--action"},
 		{"enable dcs-prod-01 --action reclaim-expired", "--reason is required"},
 		{"enable dcs-prod-01 --action reclaim-expired --reason r --for 0s", "--for"},
@@ -83,5 +84,18 @@ func TestLiveRowsShowGrantsOfForgottenInstances(t *testing.T) {
 	rows := liveRows(policies.Config{File: "fleet.yaml"}, []policies.LiveGrant{g}, decided)
 	if len(rows) != 1 || rows[0].Mode != policies.DryRun || !strings.Contains(rows[0].Reason, "not in fleet.yaml") {
 		t.Errorf("%+v", rows)
+	}
+}
+
+func TestLiveRowsShowGrantsOfStepsThatTheLadderNoLongerNames(t *testing.T) {
+	cfg := policies.Config{File: "fleet.yaml", Instances: []policies.Instance{{Name: "one", Ladder: []policies.Action{policies.PurgeMemory}}}}
+	g := policies.LiveGrant{Instance: "one", Action: policies.PurgeMemory, Enabled: true, Reason: "r", By: "ann", At: decided}
+	if rows := liveRows(cfg, []policies.LiveGrant{g}, decided); len(rows) != 1 || rows[0].Mode != policies.Live {
+		t.Errorf("with the step: %+v", rows)
+	}
+	cfg.Instances[0].Ladder = nil
+	rows := liveRows(cfg, []policies.LiveGrant{g}, decided)
+	if len(rows) != 1 || rows[0].Mode != policies.DryRun || !strings.Contains(rows[0].Reason, "ladder does not name it") {
+		t.Errorf("without: %+v", rows)
 	}
 }
