@@ -8,7 +8,7 @@ const size = 50;
 const names = ['text', 'severity', 'instance', 'metric', 'since', 'until'];
 
 // brief is a name of anybody on the bus, no longer than leaves room for the other columns.
-const brief = s => (s.length > 40 ? [...s].slice(0, 39).join('') + '…' : s);
+const brief = (s = '') => (s.length > 40 ? [...s].slice(0, 39).join('') + '…' : s);
 
 // past is the time before which the next page begins. Alarms of its last millisecond may be on both pages: none is left out.
 function past(list) {
