@@ -157,6 +157,9 @@ func notifyReportOf(ctx context.Context, cfg policies.Config) (notifyReport, err
 	return r, err
 }
 
+// mostNoted receivers are named by note, which is one line of many.
+const mostNoted = 3
+
 // note says what is not well with a receiver, for a person; empty where all is.
 func (r notifyReport) note() string {
 	var parts []string
@@ -175,8 +178,11 @@ func (r notifyReport) note() string {
 			parts = append(parts, to.Receiver+": "+strings.Join(said, ", "))
 		}
 	}
-	if len(parts) == 0 {
+	switch more := len(parts) - mostNoted; {
+	case len(parts) == 0:
 		return ""
+	case more > 0:
+		parts = append(parts[:mostNoted], fmt.Sprintf("%d more", more))
 	}
 	return "notifications: " + strings.Join(parts, "; ") + "; see dcshealer notify list"
 }

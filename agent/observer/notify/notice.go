@@ -51,6 +51,14 @@ type Event struct {
 	Cause   policies.Cause   `json:"cause,omitempty"`
 }
 
+// alarmOf names the alarm that an event is of.
+type alarmOf struct {
+	instance, node string
+	metric         policies.Metric
+}
+
+func (e Event) alarm() alarmOf { return alarmOf{instance: e.Instance, node: e.Node, metric: e.Metric} }
+
 // Notice is what a receiver gets at a time: one event, or all of a storm.
 type Notice struct {
 	Version int       `json:"v"`  // 1
@@ -99,7 +107,10 @@ func title(events []Event) string {
 				n++
 			}
 		}
-		if n > 0 {
+		switch {
+		case n == 1 && k == KindRefusal:
+			parts = append(parts, "1 needs a person")
+		case n > 0:
 			parts = append(parts, fmt.Sprintf("%d %s", n, kindText(k, n)))
 		}
 	}

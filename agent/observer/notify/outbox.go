@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -198,7 +199,17 @@ func wait(ctx context.Context, tx *sql.Tx, r policies.Receiver, events []Event, 
 		return 0, err
 	}
 	defer insert.Close()
+	reminders, err := waitingReminders(ctx, tx, r.Name, events)
+	if err != nil {
+		return 0, err
+	}
 	for _, e := range events {
+		row, waits := reminders[e.alarm()]
+		if waits && e.Kind == KindResolved { // wanted or not: what it says is no longer so
+			if _, err := tx.ExecContext(ctx, "DELETE FROM waiting WHERE n = ?", row); err != nil {
+				return 0, err
+			}
+		}
 		if !r.Wants(e.Kind, e.Instance) {
 			continue
 		}
@@ -206,7 +217,12 @@ func wait(ctx context.Context, tx *sql.Tx, r policies.Receiver, events []Event, 
 		if err != nil {
 			return 0, err
 		}
-		if _, err := insert.ExecContext(ctx, r.Name, now.UnixMilli(), string(body)); err != nil {
+		if waits && e.Kind == KindReminder { // the newer one in the place of the older
+			_, err = tx.ExecContext(ctx, "UPDATE waiting SET event = ? WHERE n = ?", string(body), row)
+		} else {
+			_, err = insert.ExecContext(ctx, r.Name, now.UnixMilli(), string(body))
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -215,6 +231,33 @@ func wait(ctx context.Context, tx *sql.Tx, r policies.Receiver, events []Event, 
 		return 0, err
 	}
 	return res.RowsAffected()
+}
+
+// waitingReminders are the rows of the reminders that wait for a receiver, where events may replace or end one: a receiver that is down for
+// hours needs to hear once that an alarm still stands.
+func waitingReminders(ctx context.Context, tx *sql.Tx, receiver string, events []Event) (map[alarmOf]int64, error) {
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Kind == KindReminder || e.Kind == KindResolved }) {
+		return nil, nil
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT n, event FROM waiting WHERE receiver = ? AND json_extract(event, '$.kind') = ?", receiver, string(KindReminder))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	found := map[alarmOf]int64{}
+	for rows.Next() {
+		var n int64
+		var body string
+		if err := rows.Scan(&n, &body); err != nil {
+			return nil, err
+		}
+		var e Event
+		if err := json.Unmarshal([]byte(body), &e); err != nil {
+			return nil, err
+		}
+		found[e.alarm()] = n
+	}
+	return found, rows.Err()
 }
 
 // standing is what was told of alarms.

@@ -109,6 +109,9 @@ func answered(res *http.Response, now time.Time) error {
 	if code >= 200 && code < 300 {
 		return nil
 	}
+	if code >= 300 && code < 400 {
+		return &SendError{Err: fmt.Errorf("the webhook answers %d %s: no redirect is followed; put the address where it leads in the config", code, http.StatusText(code)), Permanent: true}
+	}
 	again := code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooEarly || code == http.StatusTooManyRequests
 	return &SendError{Err: fmt.Errorf("the webhook answers %d %s", code, http.StatusText(code)), Permanent: !again, After: retryAfter(res.Header.Get("Retry-After"), now)}
 }
