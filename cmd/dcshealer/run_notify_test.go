@@ -28,3 +28,17 @@ func TestAnAcknowledgedIncidentEndsTheRemindersOfItsOwnAlarm(t *testing.T) {
 		}
 	}
 }
+
+func TestTheNoteOfManyReceiversStaysShort(t *testing.T) {
+	var r notifyReport
+	for _, name := range []string{"a", "b", "c"} {
+		r.Receivers = append(r.Receivers, receiverRow{Account: notify.Account{Receiver: name, Pending: 1}})
+	}
+	if got, want := r.note(), "notifications: a: 1 pending; b: 1 pending; c: 1 pending; see dcshealer notify list"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	r.Receivers = append(r.Receivers, receiverRow{Account: notify.Account{Receiver: "well"}}, receiverRow{Account: notify.Account{Receiver: "d", Dead: 2}})
+	if got, want := r.note(), "notifications: a: 1 pending; b: 1 pending; c: 1 pending; 1 more; see dcshealer notify list"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
